@@ -1,0 +1,1 @@
+"""Axis expressions, their unification, kept positions and sizes. Knows nothing of torch."""

@@ -1,0 +1,211 @@
+"""Axis expressions: what a tensor dimension *is*, not how large it is.
+
+    Axis ::= Free(size)              a variable; may be bound to another axis; may be frozen, with a reason
+           | Fixed(size)             never free: batch, tokens, pixels; every axis of size 1
+           | Product(a1, ..., ak)    row-major: position = (i1 * size(a2) + i2) * ...
+           | Concat(a1, ..., ak)     the parts one after another
+
+`product` and `concat` keep the normal form: no Product in a Product, no Concat in a Concat, no `Fixed(1)`
+factor, no empty part, neighbouring Fixed merged, a single part stands for itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+_serials = itertools.count()
+
+
+class Reason:
+    """Why an axis is frozen: a sentence, and where in the user's code it was decided (or None)."""
+
+    __slots__ = ("text", "where")
+
+    def __init__(self, text: str, where: Any = None) -> None:
+        self.text = text
+        self.where = where
+
+    def __str__(self) -> str:
+        return self.text if self.where is None else f"{self.text} at {self.where}"
+
+    __repr__ = __str__
+
+
+class Axis:
+    """Base of the four kinds of expression."""
+
+    __slots__ = ()
+
+    @property
+    def size(self) -> int:
+        raise AssertionError("abstract")
+
+
+class Fixed(Axis):
+    """An axis that was never free."""
+
+    __slots__ = ("_size",)
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def __repr__(self) -> str:
+        return f"{self._size}!"
+
+
+class Free(Axis):
+    """A variable: one identity, `size` units.
+
+    `reason` is set when it is frozen. `temporary` marks inference variables that no tensor of the model owns:
+    they may vanish into a Fixed. `outers` are axes beside which this one came to be as the inner factor of a
+    split: the candidates for lanes. `depth` counts the cuts that led to it.
+    """
+
+    __slots__ = ("_size", "bound", "depth", "name", "outers", "reason", "serial", "temporary")
+
+    def __init__(self, size: int, *, name: str = "", temporary: bool = False) -> None:
+        self._size = size
+        self.name = name
+        self.temporary = temporary
+        self.bound: Axis | None = None
+        self.reason: Reason | None = None
+        self.outers: tuple[Axis, ...] = ()
+        self.depth = 0
+        self.serial = next(_serials)
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def shrink(self, size: int) -> None:
+        """Set the number of units that are left after surgery."""
+        self._size = size
+
+    def __repr__(self) -> str:
+        if self.bound is not None:
+            return repr(resolve(self))
+        return f"{self.name or 'x%d' % self.serial}:{self._size}{'!' if self.reason else ''}"
+
+
+class Product(Axis):
+    """Row-major product of at least two factors. Build with `product`."""
+
+    __slots__ = ("factors",)
+
+    def __init__(self, factors: tuple[Axis, ...]) -> None:
+        self.factors = factors
+
+    @property
+    def size(self) -> int:
+        return math.prod(factor.size for factor in self.factors)
+
+    def __repr__(self) -> str:
+        return "(" + " * ".join(map(repr, self.factors)) + ")"
+
+
+class Concat(Axis):
+    """At least two parts, one after another. Build with `concat`."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: tuple[Axis, ...]) -> None:
+        self.parts = parts
+
+    @property
+    def size(self) -> int:
+        return sum(part.size for part in self.parts)
+
+    def __repr__(self) -> str:
+        return "[" + " + ".join(map(repr, self.parts)) + "]"
+
+
+ONE = Fixed(1)
+
+
+def product(axes: Iterable[Axis]) -> Axis:
+    """The row-major product in normal form; the product of nothing is `Fixed(1)`."""
+    factors: list[Axis] = []
+    for axis in axes:
+        axis = resolve(axis)
+        for factor in axis.factors if isinstance(axis, Product) else (axis,):
+            if not isinstance(factor, Fixed):
+                factors.append(factor)
+            elif factor.size == 1:
+                continue
+            elif factors and isinstance(factors[-1], Fixed):
+                factors[-1] = Fixed(factors[-1].size * factor.size)
+            else:
+                factors.append(factor)
+    if not factors:
+        return ONE
+    return factors[0] if len(factors) == 1 else Product(tuple(factors))
+
+
+def concat(axes: Iterable[Axis]) -> Axis:
+    """The concatenation in normal form; the concatenation of nothing is `Fixed(0)`."""
+    parts: list[Axis] = []
+    for axis in axes:
+        axis = resolve(axis)
+        for part in axis.parts if isinstance(axis, Concat) else (axis,):
+            if not isinstance(part, Fixed):
+                parts.append(part)
+            elif part.size == 0:
+                continue
+            elif parts and isinstance(parts[-1], Fixed):
+                parts[-1] = Fixed(parts[-1].size + part.size)
+            else:
+                parts.append(part)
+    if not parts:
+        return Fixed(0)
+    return parts[0] if len(parts) == 1 else Concat(tuple(parts))
+
+
+def resolve(axis: Axis) -> Axis:
+    """The axis with all bindings followed, in normal form. Compresses the paths it walks.
+
+    Nesting is bounded by the number of splits (each divides a size) and of cuts (limited by `unify`),
+    so recursion is shallow whatever the depth of the network.
+    """
+    if isinstance(axis, Free):
+        if axis.bound is None:
+            return axis
+        axis.bound = resolve(axis.bound)
+        return axis.bound
+    if isinstance(axis, Product):
+        factors = tuple(map(resolve, axis.factors))
+        return axis if _same(factors, axis.factors) else product(factors)
+    if isinstance(axis, Concat):
+        parts = tuple(map(resolve, axis.parts))
+        return axis if _same(parts, axis.parts) else concat(parts)
+    return axis
+
+
+def _same(new: tuple[Axis, ...], old: tuple[Axis, ...]) -> bool:
+    return all(a is b for a, b in zip(new, old, strict=True))
+
+
+def leaves(axis: Axis) -> Iterator[Free]:
+    """The Free axes of the resolved expression, left to right, repeated as often as they occur."""
+    axis = resolve(axis)
+    if isinstance(axis, Free):
+        yield axis
+    elif isinstance(axis, Product):
+        for factor in axis.factors:
+            yield from leaves(factor)
+    elif isinstance(axis, Concat):
+        for part in axis.parts:
+            yield from leaves(part)
+
+
+def freeze(axis: Axis, reason: Reason) -> None:
+    """Freeze every Free axis of the expression. The first reason stays; identities stay too."""
+    for leaf in leaves(axis):
+        if leaf.reason is None:
+            leaf.reason = reason

@@ -1,0 +1,321 @@
+"""Size equations, sorted: identities, attribute definitions, count constraints, and literals that freeze."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch_pruning.axes.expression import Axis, Free, Reason, freeze, leaves
+from torch_pruning.axes.sizes import (
+    AttributeSource,
+    DimensionSource,
+    Expression,
+    Polynomial,
+    evaluate,
+    holds,
+    size_polynomial,
+    sources,
+    to_ratio,
+)
+from torch_pruning.graph.infer import Inferred, axes_of
+from torch_pruning.trace.program import Guard
+
+_ZERO = Polynomial({})
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """`attribute == polynomial / divisor`: what an attribute must become once counts are chosen."""
+
+    polynomial: Polynomial
+    divisor: int
+    where: Any
+
+
+@dataclass(frozen=True, slots=True)
+class CountConstraint:
+    """`polynomial == 0` over counts of free axes; `text` shows it as the code asks for it."""
+
+    polynomial: Polynomial
+    where: Any
+
+    def __str__(self) -> str:
+        positive = Polynomial({m: f for m, f in self.polynomial.terms.items() if f > 0})
+        negative = Polynomial({m: -f for m, f in self.polynomial.terms.items() if f < 0})
+        return f"{positive} == {negative}"
+
+
+@dataclass(frozen=True, slots=True)
+class GuardCheck:
+    """A comparison of the run, as functions of counts and attributes; it must come out alike."""
+
+    guard: Guard
+    left: Expression
+    right: Expression
+    program: int
+
+
+@dataclass(slots=True)
+class Constraints:
+    """What sizes ask of counts and attributes."""
+
+    definitions: dict[AttributeSource, Definition] = field(default_factory=dict)
+    attribute_values: dict[AttributeSource, int] = field(default_factory=dict)
+    counts: list[CountConstraint] = field(default_factory=list)
+    guards: list[GuardCheck] = field(default_factory=list)
+    number_uses: list[tuple[Free, Any]] = field(default_factory=list)
+    at_least_two: set[Free] = field(default_factory=set)
+
+
+def collect(programs: Sequence[Inferred], of_state: Mapping[str, tuple[Axis, ...]]) -> Constraints:
+    """Sort the size equations of all programs. Freezes the axes of literals and of what does not fit any form."""
+    result = Constraints()
+    equations: list[tuple[Polynomial, Any, list[Axis]]] = []
+    for inferred in programs:
+        result.attribute_values.update(inferred.program.attributes)
+        for a, b, where in inferred.facts.equal_counts:
+            equations.append((size_polynomial(a) - size_polynomial(b), where, [a, b]))
+        for axis in inferred.facts.at_least_two:
+            result.at_least_two.update(leaves(axis))
+        equations += _equations(inferred, of_state)
+    for polynomial, where, axes in equations:
+        _check_attributes(polynomial, axes, where, result)
+    _solve(equations, result)
+    for inferred in programs:
+        _number_uses(inferred, of_state, result)
+        _guards(inferred, of_state, result)
+    return result
+
+
+def _equations(
+    inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]
+) -> list[tuple[Polynomial, Any, list[Axis]]]:
+    found = []
+    for equation in inferred.facts.equations:
+        if isinstance(equation.expression, int):
+            freeze(equation.axis, Reason(f"its size is the literal {equation.expression}", equation.where))
+            continue
+        axes = [equation.axis, *_axes_in(equation.expression, inferred, of_state)]
+        ratio = to_ratio(equation.expression, lambda source: _polynomial(source, inferred, of_state))
+        if ratio is None:
+            _freeze_all(axes, "its size is computed in a way that is not a rational function", equation.where)
+            continue
+        found.append((ratio[0] - ratio[1] * size_polynomial(equation.axis), equation.where, axes))
+    return found
+
+
+def _polynomial(
+    source: AttributeSource | DimensionSource, inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]
+) -> Polynomial:
+    if isinstance(source, AttributeSource):
+        return Polynomial.symbol(source)
+    return size_polynomial(axes_of(inferred.program.values[source.value], inferred, of_state)[source.dim])
+
+
+def _axes_in(expression: Expression, inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) -> list[Axis]:
+    return [
+        axes_of(inferred.program.values[source.value], inferred, of_state)[source.dim]
+        for source in sources(expression)
+        if isinstance(source, DimensionSource)
+    ]
+
+
+def _freeze_all(axes: Iterable[Axis], text: str, where: Any) -> None:
+    for axis in axes:
+        freeze(axis, Reason(text, where))
+
+
+def _check_attributes(polynomial: Polynomial, axes: list[Axis], where: Any, result: Constraints) -> None:
+    """An equation that does not hold for the sizes of the run (its expression was clamped) says nothing: freeze."""
+    value = polynomial.evaluate(lambda s: s.size if isinstance(s, Free) else result.attribute_values[s])  # type: ignore[index]
+    if value != 0:
+        _freeze_all(axes, "its size is not what its expression gives", where)
+
+
+def _constants(polynomial: Polynomial) -> Polynomial:
+    """Frozen axes keep their counts."""
+    for symbol in polynomial.symbols:
+        if isinstance(symbol, Free) and symbol.reason is not None:
+            polynomial = polynomial.substitute(symbol, Polynomial.constant(symbol.size))
+    return polynomial
+
+
+def _solve(equations: list[tuple[Polynomial, Any, list[Axis]]], result: Constraints) -> None:
+    """Definitions first, for as long as new ones appear; attributes that remain keep their values."""
+    open_equations = [(_constants(p), where, axes) for p, where, axes in equations]
+    progress = True
+    while progress:
+        progress = False
+        remaining = []
+        for polynomial, where, axes in open_equations:
+            polynomial = _substituted(polynomial, result.definitions)
+            defined = _definition(polynomial)
+            if polynomial == _ZERO:
+                continue
+            if defined is None:
+                remaining.append((polynomial, where, axes))
+                continue
+            attribute, rest, divisor = defined
+            result.definitions[attribute] = Definition(rest, divisor, where)
+            progress = True
+        open_equations = remaining
+    for polynomial, where, axes in open_equations:
+        for symbol in polynomial.symbols:
+            if isinstance(symbol, AttributeSource):
+                polynomial = polynomial.substitute(symbol, Polynomial.constant(result.attribute_values[symbol]))
+        _constrain(_constants(polynomial), where, axes, result)
+
+
+def _substituted(polynomial: Polynomial, definitions: Mapping[AttributeSource, Definition]) -> Polynomial:
+    """The polynomial without defined attributes, scaled so that it stays one."""
+    for symbol in polynomial.symbols:
+        definition = definitions.get(symbol) if isinstance(symbol, AttributeSource) else None
+        if definition is None:
+            continue
+        degree = max(monomial.count(symbol) for monomial in polynomial.terms)
+        total = _ZERO
+        for monomial, factor in polynomial.terms.items():
+            power = monomial.count(symbol)
+            term = Polynomial(
+                {tuple(s for s in monomial if s != symbol): factor * definition.divisor ** (degree - power)}
+            )
+            for _ in range(power):
+                term = term * definition.polynomial
+            total = total + term
+        polynomial = total
+    return _constants(polynomial)
+
+
+def _definition(polynomial: Polynomial) -> tuple[AttributeSource, Polynomial, int] | None:
+    """(attribute, polynomial, divisor) if exactly one attribute occurs, alone and linearly."""
+    attributes = [symbol for symbol in polynomial.symbols if isinstance(symbol, AttributeSource)]
+    if len(attributes) != 1:
+        return None
+    (attribute,) = attributes
+    factor = polynomial.terms.get((attribute,), 0)
+    if not factor or any(attribute in monomial for monomial in polynomial.terms if monomial != (attribute,)):
+        return None
+    rest = Polynomial({m: -f if factor > 0 else f for m, f in polynomial.terms.items() if m != (attribute,)})
+    return attribute, rest, abs(factor)
+
+
+def _constrain(polynomial: Polynomial, where: Any, axes: list[Axis], result: Constraints) -> None:
+    if polynomial == _ZERO:
+        return
+    common = math.gcd(*polynomial.terms.values())
+    polynomial = Polynomial({m: f // common for m, f in polynomial.terms.items()})
+    if any(result_.polynomial in (polynomial, -polynomial) for result_ in result.counts):
+        return
+    # Only homogeneous equations can be met by scaling counts; a constant term ties them to a number of the code.
+    if () in polynomial.terms or len(polynomial.terms) < 2:
+        text = f"the code needs {CountConstraint(polynomial, where)}"
+        for symbol in polynomial.symbols:
+            if isinstance(symbol, Free) and symbol.reason is None:
+                symbol.reason = Reason(text, where)
+        return
+    result.counts.append(CountConstraint(polynomial, where))
+
+
+def refreeze(result: Constraints) -> None:
+    """Constraints in which an axis has been frozen since hold for the others with its count as a number."""
+    changed = True
+    while changed:
+        changed = False
+        constraints, result.counts = result.counts, []
+        for constraint in constraints:
+            polynomial = _constants(constraint.polynomial)
+            before = {symbol for symbol in polynomial.symbols if isinstance(symbol, Free)}
+            _constrain(polynomial, constraint.where, [], result)
+            changed |= any(symbol.reason is not None for symbol in before)
+
+
+def _number_uses(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]], result: Constraints) -> None:
+    """Sizes used as numbers: count-only marks, unless the attribute they come from keeps its value."""
+    for use in inferred.program.value_uses:
+        for source in sources(use.expression):
+            if isinstance(source, DimensionSource):
+                axis = axes_of(inferred.program.values[source.value], inferred, of_state)[source.dim]
+                symbols: Iterable[Any] = list(leaves(axis))
+            else:
+                definition = result.definitions.get(source)
+                symbols = definition.polynomial.symbols if definition else ()
+            for symbol in symbols:
+                if not isinstance(symbol, Free) or symbol.reason is not None:
+                    continue
+                if use.uneven:
+                    symbol.reason = Reason("a size divided with a remainder", use.where)
+                else:
+                    result.number_uses.append((symbol, use.where))
+
+
+def _guards(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]], result: Constraints) -> None:
+    def resolved(expression: Expression) -> bool:
+        """Whether anything in the expression can change."""
+        for source in sources(expression):
+            if isinstance(source, DimensionSource):
+                axis = axes_of(inferred.program.values[source.value], inferred, of_state)[source.dim]
+                if any(leaf.reason is None for leaf in leaves(axis)):
+                    return True
+            elif source in result.definitions:
+                return True
+        return False
+
+    seen: set[Any] = set()
+    index = id(inferred)
+    for guard in inferred.program.guards:
+        key = (guard.symbol, guard.left, guard.right)
+        if key in seen or not (resolved(guard.left) or resolved(guard.right)):
+            continue
+        seen.add(key)
+        result.guards.append(GuardCheck(guard, guard.left, guard.right, index))
+
+
+def attribute_value(definition: Definition, counts: Mapping[Free, int]) -> int:
+    """The new value of an attribute under these counts."""
+    total = definition.polynomial.evaluate(lambda symbol: counts.get(symbol, symbol.size))  # type: ignore[union-attr,arg-type,call-overload]
+    assert total % definition.divisor == 0, "counts that violate the equation of an attribute"
+    return total // definition.divisor
+
+
+def broken_guards(
+    result: Constraints,
+    programs: Sequence[Inferred],
+    of_state: Mapping[str, tuple[Axis, ...]],
+    counts: Mapping[Free, int],
+) -> list[GuardCheck]:
+    """The guards that would come out differently under these counts."""
+    by_id = {id(inferred): inferred for inferred in programs}
+    broken = []
+    for check in result.guards:
+        inferred = by_id[check.program]
+
+        def lookup(source: AttributeSource | DimensionSource, inferred: Inferred = inferred) -> int:
+            if isinstance(source, AttributeSource):
+                definition = result.definitions.get(source)
+                return attribute_value(definition, counts) if definition else result.attribute_values[source]
+            axis = axes_of(inferred.program.values[source.value], inferred, of_state)[source.dim]
+            return size_polynomial(axis).evaluate(lambda s: counts.get(s, s.size))  # type: ignore[union-attr,arg-type,call-overload]
+
+        try:
+            outcome = holds(check.guard.symbol, evaluate(check.left, lookup), evaluate(check.right, lookup))
+        except ZeroDivisionError:
+            outcome = not check.guard.outcome
+        if outcome != check.guard.outcome:
+            broken.append(check)
+    return broken
+
+
+def guard_axes(
+    check: GuardCheck, programs: Sequence[Inferred], of_state: Mapping[str, tuple[Axis, ...]], result: Constraints
+) -> list[Free]:
+    """The free axes that a guard looks at."""
+    inferred = next(p for p in programs if id(p) == check.program)
+    found: list[Free] = []
+    for source in (*sources(check.left), *sources(check.right)):
+        if isinstance(source, DimensionSource):
+            found += leaves(axes_of(inferred.program.values[source.value], inferred, of_state)[source.dim])
+        elif source in result.definitions:
+            found += [s for s in result.definitions[source].polynomial.symbols if isinstance(s, Free)]
+    return [leaf for leaf in dict.fromkeys(found) if leaf.reason is None]

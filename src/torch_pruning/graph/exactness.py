@@ -1,0 +1,104 @@
+"""Which groups are exact: whether what is computed over an axis notices that removed units are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch_pruning.axes.expression import Axis, Free, leaves
+from torch_pruning.graph.infer import Inferred, axes_of
+from torch_pruning.rules.laws import ZeroSet, zero_set
+from torch_pruning.rules.operand import Operand
+from torch_pruning.trace.program import Where
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Why removing units of an axis differs from zeroing them. `count_only`: by a factor that the counts determine."""
+
+    text: str
+    where: Where | None
+    mode: str
+    count_only: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.text} at {self.where}" if self.where else self.text
+
+
+def find_marks(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) -> dict[Free, list[Mark]]:
+    """The marks of one program, by Free axis. Frozen axes cannot be pruned and get none."""
+    zeros = _ZeroSets(inferred, of_state)
+    pending: dict[int, list[int]] = {}
+    statistics = inferred.facts.statistics
+    marks: dict[Free, list[Mark]] = {}
+    for index, statistic in enumerate(statistics):
+        pending.setdefault(id(statistic.where), []).append(index)
+    zeros.run()
+    for statistic in statistics:
+        axes = frozenset(leaf for leaf in leaves(statistic.axis) if leaf.reason is None)
+        if not axes:
+            continue
+        exact = zeros.evaluate(statistic.law, axes) if statistic.kind in ("sum", "count") else frozenset()
+        for leaf in axes:
+            if leaf in exact and statistic.kind == "sum":
+                continue
+            count_only = statistic.kind == "count" and leaf in exact
+            marks.setdefault(leaf, []).append(Mark(statistic.text, statistic.where, inferred.program.mode, count_only))
+    return marks
+
+
+class _ZeroSets:
+    """Forward pass: for every value, the Free axes on which it is zero where units are removed."""
+
+    def __init__(self, inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) -> None:
+        self.inferred = inferred
+        self.of_state = of_state
+        self.zero: dict[int, ZeroSet] = {}
+        self.carried: dict[int, ZeroSet] = {}
+        self.by_storage: dict[int, list[int]] = {}
+
+    def run(self) -> None:
+        for call, law in self.inferred.laws:
+            for value in call.inputs():
+                self._enter(value)
+            results = list(call.results())
+            for value in results:
+                carried = self._carried(value)
+                self.zero[value.index] = zero_set(law, self._of_operand, self._carried_by, carried)
+                self.by_storage.setdefault(value.storage, []).append(value.index)
+            self._spoil_aliases(call, results)
+
+    def evaluate(self, law: object, axes: ZeroSet) -> ZeroSet:
+        return zero_set(law, self._of_operand, self._carried_by, axes)  # type: ignore[arg-type]
+
+    def _enter(self, value: object) -> None:
+        from torch_pruning.trace.program import Value
+
+        assert isinstance(value, Value)
+        if value.index not in self.zero:
+            self.zero[value.index] = self._carried(value) if value.kind == "state" else frozenset()
+            self.by_storage.setdefault(value.storage, []).append(value.index)
+
+    def _carried(self, value: object) -> ZeroSet:
+        found = self.carried.get(value.index)  # type: ignore[attr-defined]
+        if found is None:
+            axes = axes_of(value, self.inferred, self.of_state)  # type: ignore[arg-type]
+            found = frozenset(leaf for axis in axes for leaf in leaves(axis))
+            self.carried[value.index] = found  # type: ignore[attr-defined]
+        return found
+
+    def _of_operand(self, operand: Operand) -> ZeroSet:
+        return self.zero.get(operand.value, frozenset())
+
+    def _carried_by(self, operand: Operand) -> ZeroSet:
+        return self.carried.get(operand.value, frozenset())
+
+    def _spoil_aliases(self, call: object, results: list[object]) -> None:
+        """An in-place write that is not zero on an axis spoils that axis for every view of the same memory."""
+        mutated = {value.storage for value in call.mutated}  # type: ignore[attr-defined]
+        for value in results:
+            if value.storage in mutated:  # type: ignore[attr-defined]
+                lost = self._carried(value) - self.zero[value.index]  # type: ignore[attr-defined]
+                for index in self.by_storage.get(value.storage, []):  # type: ignore[attr-defined]
+                    if index != value.index:  # type: ignore[attr-defined]
+                        self.zero[index] -= lost

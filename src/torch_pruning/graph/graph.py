@@ -1,0 +1,197 @@
+"""The graph of a model: everything that one or several traces say about its axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from torch_pruning.axes.expression import Axis, Free, Reason, freeze, leaves
+from torch_pruning.axes.unify import unify
+from torch_pruning.graph.clusters import Cluster, find_clusters
+from torch_pruning.graph.constraints import Constraints, CountConstraint, collect, refreeze
+from torch_pruning.graph.cost import CostModel, CostValue, Counts, cost_model
+from torch_pruning.graph.exactness import Mark, find_marks
+from torch_pruning.graph.groups import Group, find_groups
+from torch_pruning.graph.infer import Inferred, infer, state_axes
+from torch_pruning.graph.lanes import find_lanes
+from torch_pruning.graph.unused import freeze_unused
+from torch_pruning.trace.program import Program
+from torch_pruning.trace.substitute import named_tensors
+from torch_pruning.trace.tracer import Example, trace_modes
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenRow:
+    """One dimension of one tensor that cannot be pruned (or of which `axis` cannot), and why."""
+
+    tensor: str
+    dim: int
+    size: int
+    reason: str
+    where: Any
+
+    @property
+    def source_line(self) -> str:
+        return str(self.where) if self.where is not None else ""
+
+
+@dataclass(slots=True)
+class Graph:
+    """Axes of every tensor of a model, and what follows from them. Built by `build_graph`."""
+
+    model: nn.Module
+    example: Example
+    axes: dict[str, tuple[Axis, ...]]
+    programs: list[Inferred]
+    constraints: Constraints
+    groups: list[Group]
+    clusters: list[Cluster]
+    held: dict[Free, CountConstraint]
+    cost_of: CostModel
+    parameters: frozenset[str]
+    attention_layers: frozenset[str] = frozenset()
+    epoch: int = 0
+    group_of: dict[Free, Group] = field(default_factory=dict)
+
+    def cost(self, counts: Counts | None = None) -> CostValue:
+        """Parameters and MACs (of one sample) under these counts of free axes; absent ones keep all units."""
+        return self.cost_of(counts)
+
+    def frozen(self) -> list[FrozenRow]:
+        """Every dimension (size above 1) that cannot be pruned, with the op and source line that froze it."""
+        rows = []
+        for tensor, axes in self.axes.items():
+            for dim, axis in enumerate(axes):
+                for leaf in dict.fromkeys(leaves(axis)):
+                    if leaf.reason is not None:
+                        rows.append(FrozenRow(tensor, dim, leaf.size, leaf.reason.text, leaf.reason.where))
+        return rows
+
+    def explain(self, tensor: str) -> str:
+        """What each dimension of a tensor is, which groups lie on it, and why it is frozen where it is.
+
+        Raises:
+            KeyError: if the model has no such tensor.
+        """
+        if tensor not in self.axes:
+            close = [name for name in self.axes if name.endswith(tensor.rpartition(".")[2])][:5]
+            raise KeyError(f"the model has no tensor {tensor!r}; names are those of named_parameters, such as {close}")
+        lines = [f"{tensor} {[axis.size for axis in self.axes[tensor]]}"]
+        for dim, axis in enumerate(self.axes[tensor]):
+            lines.append(f"  dim {dim}: {axis!r}")
+            for leaf in dict.fromkeys(leaves(axis)):
+                group = self.group_of.get(leaf)
+                if leaf.reason is not None:
+                    lines.append(f"    {leaf.size} frozen: {leaf.reason}")
+                elif group is not None:
+                    lines.append(f"    {group!r}")
+        return "\n".join(lines)
+
+    def ops_without_rule(self) -> dict[str, Any]:
+        """Ops that no rule covers, with where each was first met. Their axes are frozen."""
+        return {op: where for inferred in reversed(self.programs) for op, where in inferred.unruled.items()}
+
+
+def build_graph(
+    model: nn.Module, examples: Sequence[Example], unused: str = "freeze", modes: Sequence[str] = ("eval", "train")
+) -> Graph:
+    """Trace the model with every example, in evaluation and in training mode, into one graph.
+
+    Raises:
+        Exception: whatever the model itself raises, unchanged.
+        ValueError: if `unused` is neither "freeze" nor "ignore".
+    """
+    if unused not in ("freeze", "ignore"):
+        raise ValueError(f"unused must be 'freeze' or 'ignore', found {unused!r}")
+    programs: list[Program] = [program for example in examples for program in trace_modes(model, example, modes)]
+    tensors = dict(named_tensors(model))
+    of_state = state_axes({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    _share_storage(tensors, of_state)
+    inferred = [infer(program, of_state) for program in programs]
+    _only_stock_attention(model, inferred)
+    if unused == "freeze":
+        freeze_unused(inferred, of_state)
+    constraints = collect(inferred, of_state)
+    refreeze(constraints)
+    free = list(
+        dict.fromkeys(
+            leaf for axes in of_state.values() for axis in axes for leaf in leaves(axis) if leaf.reason is None
+        )
+    )
+    clusters, held = find_clusters(free, constraints.counts)
+    marks = _all_marks(inferred, of_state, constraints)
+    lanes = find_lanes(inferred, of_state)
+    roles = [role for program in inferred for role in program.facts.roles]
+    groups = find_groups(of_state, roles, marks, lanes, constraints.at_least_two)
+    parameters = frozenset(name for name, tensor in tensors.items() if isinstance(tensor, nn.Parameter))
+    cost = cost_model(
+        (of_state[name] for name in tensors if name in parameters), inferred[0].facts.costs, _batch(inferred[0].program)
+    )
+    graph = Graph(model, examples[0], of_state, inferred, constraints, groups, clusters, held, cost, parameters)
+    graph.attention_layers = frozenset(path for program in inferred for path in program.facts.replaced_modules)
+    graph.group_of = {group.axis: group for group in groups}
+    _name_ties(graph)
+    return graph
+
+
+def _share_storage(tensors: Mapping[str, torch.Tensor], of_state: Mapping[str, tuple[Axis, ...]]) -> None:
+    """Tensors on one storage: the same view is the same tensor; overlapping views freeze."""
+    by_storage: dict[int, list[str]] = {}
+    for name, tensor in tensors.items():
+        if tensor.layout == torch.strided and tensor.numel():
+            by_storage.setdefault(tensor.untyped_storage()._cdata, []).append(name)
+    for names in by_storage.values():
+        for a, b in ((a, b) for i, a in enumerate(names) for b in names[i + 1 :]):
+            x, y = tensors[a], tensors[b]
+            reason = Reason(f"{a} and {b} share memory")
+            if (x.shape, x.stride(), x.storage_offset()) == (y.shape, y.stride(), y.storage_offset()):
+                for left, right in zip(of_state[a], of_state[b], strict=True):
+                    unify(left, right, reason)
+            else:
+                for axis in (*of_state[a], *of_state[b]):
+                    freeze(axis, reason)
+
+
+def _only_stock_attention(model: nn.Module, inferred: Sequence[Inferred]) -> None:
+    """Surgery can lift the constraints of `nn.MultiheadAttention` itself, but not of other callers of its function."""
+    for program in inferred:
+        for path, axes in program.facts.replaced_modules.items():
+            if type(model.get_submodule(path)) is not nn.MultiheadAttention:
+                for axis in axes:
+                    freeze(
+                        axis,
+                        Reason(
+                            f"multi_head_attention_forward is called by {path or 'the model'}, which is no nn.MultiheadAttention"
+                        ),
+                    )
+
+
+def _all_marks(
+    inferred: Sequence[Inferred], of_state: Mapping[str, tuple[Axis, ...]], constraints: Constraints
+) -> dict[Free, list[Mark]]:
+    marks: dict[Free, list[Mark]] = {}
+    for program in inferred:
+        for leaf, found in find_marks(program, of_state).items():
+            marks.setdefault(leaf, []).extend(found)
+    for leaf, where in constraints.number_uses:
+        marks.setdefault(leaf, []).append(Mark("its size is used as a number", where, "eval", count_only=True))
+    return marks
+
+
+def _batch(program: Program) -> int:
+    """Size of dim 0 if all inputs share it, else 1."""
+    sizes = {value.shape[0] for value in program.inputs if value.shape}
+    return sizes.pop() if len(sizes) == 1 else 1
+
+
+def _name_ties(graph: Graph) -> None:
+    for cluster in graph.clusters:
+        names = [graph.group_of[axis].name for axis in cluster.axes if axis in graph.group_of]
+        for axis in cluster.axes:
+            if axis in graph.group_of:
+                group = graph.group_of[axis]
+                group.tied = [name for name in names if name != group.name]

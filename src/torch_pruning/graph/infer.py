@@ -1,0 +1,111 @@
+"""Apply the rules to a recorded program: every live value gets its axes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+
+from torch_pruning import rules as _filled  # noqa: F401  (importing the families fills the table of rules)
+from torch_pruning.axes.expression import Axis, Fixed, Free, Reason, freeze
+from torch_pruning.rules.call import Facts, OpCall, Outcome, check_outcome
+from torch_pruning.rules.laws import NOWHERE, Law
+from torch_pruning.rules.operand import Operand
+from torch_pruning.rules.pointwise import elementwise, is_pointwise
+from torch_pruning.rules.registry import find_rule
+from torch_pruning.trace.program import Call, Program, Value, values_in
+
+
+@dataclass(slots=True)
+class Inferred:
+    """A program with the axes of its live values, by index, and what the rules said."""
+
+    program: Program
+    calls: list[Call]
+    axes: dict[int, tuple[Axis, ...]] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
+    laws: list[tuple[Call, Law]] = field(default_factory=list)
+    unruled: dict[str, Any] = field(default_factory=dict)  # op without a rule -> where it was first met
+
+
+def state_axes(shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[Axis, ...]]:
+    """One Free axis for every dimension of every tensor of the model; sizes of 1 are Fixed."""
+    return {
+        name: tuple(Fixed(1) if size == 1 else Free(size, name=f"{name}[{dim}]") for dim, size in enumerate(shape))
+        for name, shape in shapes.items()
+    }
+
+
+def infer(
+    program: Program, of_state: Mapping[str, tuple[Axis, ...]], scales: Mapping[str, int] | None = None
+) -> Inferred:
+    """Run the rules over the live part of a program, unifying into the axes of the model's tensors."""
+    inferred = Inferred(program, program.live_calls())
+    for call in inferred.calls:
+        outcome = _apply(call, inferred, of_state)
+        for value, axes in zip(call.results(), outcome.axes, strict=True):
+            inferred.axes[value.index] = axes
+        inferred.laws.append((call, outcome.zero))
+    for value in program.outputs:
+        for dim, axis in enumerate(axes_of(value, inferred, of_state)):
+            freeze(axis, Reason(f"dimension {dim} of a model output"))
+    return inferred
+
+
+def axes_of(value: Value, inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) -> tuple[Axis, ...]:
+    """The axes of a value: those of the model's tensor, those a rule gave, or Fixed for what came from outside."""
+    found = inferred.axes.get(value.index)
+    if found is None:
+        state = of_state.get(value.name) if value.kind == "state" else None
+        # In a second trace with a doubled batch, nothing on the model has another shape.
+        found = state if state is not None else tuple(Fixed(size) for size in value.shape)
+        inferred.axes[value.index] = found
+    return found
+
+
+def _apply(call: Call, inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) -> Outcome:
+    schema = getattr(call.function, "_schema", None)
+    arguments = schema.arguments if schema is not None else ()
+    names = _names(call.function)
+
+    def convert(item: Any) -> Any:
+        if isinstance(item, Value):
+            return Operand(item.index, axes_of(item, inferred, of_state), item.name)
+        if isinstance(item, list):
+            return [convert(child) for child in item]
+        return item
+
+    bound = {name: convert(item) for name, item in zip(names, call.args, strict=False)}
+    bound.update({name: convert(item) for name, item in call.kwargs.items()})
+    shapes = [value.shape for value in values_in(call.outputs)]
+    op = OpCall(
+        call.op, arguments, bound, shapes, call.where, call.origin, inferred.facts, inferred.program.mode == "train"
+    )
+    rule = find_rule(call.op)
+    if rule is None and is_pointwise(call.function):
+        rule = elementwise
+    outcome = _unknown(op, inferred) if rule is None else rule(op)
+    check_outcome(op, outcome)
+    return outcome
+
+
+def _unknown(op: OpCall, inferred: Inferred) -> Outcome:
+    """An op without a rule freezes every axis that enters it. It is never treated as elementwise."""
+    inferred.unruled.setdefault(op.op, op.where)
+    for operand in op.tensors():
+        op.freeze_all(operand, "op without a rule (add one with torch_pruning.register_rule)")
+    return op.outcome(*(op.fixed(shape) for shape in op.output_shapes), zero=NOWHERE)
+
+
+@cache
+def _names(function: Any) -> tuple[str, ...]:
+    if isinstance(function, torch._ops.OpOverload):
+        return tuple(argument.name for argument in function._schema.arguments)
+    try:
+        return tuple(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return ("self",)

@@ -1,0 +1,127 @@
+"""What an importance criterion is, and how scores of members become scores of units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+from torch_pruning.axes.expression import leaves
+from torch_pruning.graph.groups import Group, Member
+from torch_pruning.importance.units import lane_index, unit_index
+
+Scores: TypeAlias = Tensor  # [lanes, units]; one lane where the group has none
+
+
+class Importance(Protocol):
+    """A criterion: scores of a group's units, higher is more important. `tensors` are the model's, by name."""
+
+    def __call__(self, group: Group, tensors: Mapping[str, Tensor]) -> Scores: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionImportance:
+    """A user's own function of a group, as an importance."""
+
+    function: Callable[[Group], Tensor]
+
+    def __call__(self, group: Group, tensors: Mapping[str, Tensor]) -> Scores:
+        scores = torch.as_tensor(self.function(group))
+        lanes = lane_count(group)
+        if scores.shape not in ((group.size,), (lanes, group.size)):
+            raise ValueError(
+                f"an importance must give one score per unit, [{group.size}] or [{lanes}, {group.size}]; "
+                f"found {list(scores.shape)} for {group.name}"
+            )
+        return scores.reshape(-1, group.size).expand(lanes, group.size)
+
+
+def lane_count(group: Group) -> int:
+    return math.prod(lane.size for lane in group.lanes)
+
+
+def group_scores(
+    group: Group,
+    tensors: Mapping[str, Tensor],
+    of_entries: Callable[[Tensor], Tensor],
+    roles: frozenset[str] | None = None,
+) -> Scores:
+    """Sum of `of_entries(tensor)` over every entry that belongs to a unit, over all members: [lanes, units].
+
+    `of_entries` maps a float32 tensor to one of the same shape (a square, say). `roles` restricts the members.
+    """
+    total = torch.zeros(lane_count(group), group.size, dtype=torch.float32)
+    for member in group.members:
+        if roles is None or member.role in roles:
+            entries = of_entries(
+                tensors[member.tensor]
+                .detach()
+                .to(dtype=torch.promote_types(tensors[member.tensor].dtype, torch.float32))
+            )
+            total = total.to(entries.device, torch.promote_types(total.dtype, entries.dtype))
+            total += member_scores(group, member, entries)
+    return total
+
+
+def member_scores(group: Group, member: Member, entries: Tensor) -> Scores:
+    """The entries of one member summed by unit (and lane): [lanes, units]."""
+    lanes = lane_count(group)
+    matrix = entries.movedim(member.dim, -1)
+    units = unit_index(member.axis, group.axis).to(entries.device)
+    owned = units >= 0
+    own_leaves = set(leaves(member.axis))
+    if not group.lanes or all(lane in own_leaves for lane in group.lanes):
+        vector = matrix.reshape(-1, matrix.shape[-1]).sum(0)
+        slots = lane_index(member.axis, group.lanes).to(entries.device) * group.size + units
+        return entries.new_zeros(lanes * group.size).index_add_(0, slots[owned], vector[owned]).view(lanes, group.size)
+    return _across(group, member, entries, units, owned, lanes)
+
+
+def _across(group: Group, member: Member, entries: Tensor, units: Tensor, owned: Tensor, lanes: int) -> Scores:
+    """The lanes lie in another dimension of the tensor, as the groups of a grouped convolution do."""
+    lane_dim = _lane_dim(group, entries, member)
+    rest = [dim for dim in range(entries.dim()) if dim not in (lane_dim, member.dim)]
+    matrix = entries.sum(rest) if rest else entries  # (lane dim, dim) or the other way round
+    if lane_dim > member.dim:
+        matrix = matrix.t()
+    of_row = lane_index(member.siblings[lane_dim], group.lanes).to(entries.device)
+    by_lane = entries.new_zeros(lanes, matrix.shape[1]).index_add_(0, of_row, matrix)
+    return entries.new_zeros(lanes, group.size).index_add_(1, units[owned], by_lane[:, owned])
+
+
+def _lane_dim(group: Group, entries: Tensor, member: Member) -> int:
+    for dim in range(entries.dim()):
+        if dim != member.dim and set(group.lanes) <= set(leaves(member.siblings[dim])):
+            return dim
+    raise AssertionError(f"lanes of {group.name} are not on {member.tensor}")
+
+
+def resolve_importance(importance: object, seed: int | None = None) -> Importance:
+    """The criterion for a name ("magnitude", "random"), a function of a group, or an importance itself.
+
+    Raises:
+        ValueError: for an unknown name, listing the known ones.
+    """
+    from torch_pruning.importance.weight import MagnitudeScore, RandomScore
+
+    known: dict[str, Callable[[], Importance]] = {
+        "magnitude": MagnitudeScore,
+        "l1": lambda: MagnitudeScore(p=1),
+        "l2": MagnitudeScore,
+        "random": lambda: RandomScore(seed or 0),
+    }
+    if isinstance(importance, str):
+        if importance not in known:
+            raise ValueError(
+                f"importance must be one of {sorted(known)} or a function of a group, found {importance!r}"
+            )
+        return known[importance]()
+    if isinstance(importance, (MagnitudeScore, RandomScore, FunctionImportance)):
+        return importance
+    if callable(importance):
+        return FunctionImportance(importance)
+    raise ValueError(f"importance must be a name or a function of a group, found {type(importance).__name__}")

@@ -1,0 +1,1 @@
+"""Plans as data, and the surgery that carries them out."""

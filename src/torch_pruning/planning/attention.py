@@ -1,0 +1,108 @@
+"""A multi-head attention whose heads and head dims are independent of its input width.
+
+`nn.MultiheadAttention` insists on width = heads x head dim, which mathematics does not. Surgery changes the class of a
+stock layer to this one: the same object, parameter names and numbers, with `num_heads`, `head_dim` and `scale` of its own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class FreeMultiheadAttention(nn.MultiheadAttention):
+    """`nn.MultiheadAttention` with q, k, v of heads x head_dim features each, whatever `embed_dim` is.
+
+    `in_proj_weight` is [3 * heads * head_dim, embed_dim] (or q, k, v separately), `out_proj.weight`
+    [embed_dim, heads * head_dim]. `scale` multiplies the scores; it stays what it was before pruning.
+    """
+
+    scale: float
+
+    @classmethod
+    def convert(cls, layer: nn.MultiheadAttention) -> None:
+        """Turn a stock layer into this class, in place. Numbers do not change."""
+        if type(layer) is not nn.MultiheadAttention:
+            raise TypeError(f"only nn.MultiheadAttention itself can be converted, found {type(layer).__name__}")
+        layer.scale = float(layer.head_dim) ** -0.5  # type: ignore[assignment]
+        layer.__class__ = cls
+        # Keeps the fused path of nn.TransformerEncoderLayer away, which assumes the stock sizes.
+        layer._qkv_same_embed_dim = False
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        nn.Module.__setstate__(self, state)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As `nn.MultiheadAttention.forward`: [T, B, E] or, with `batch_first`, [B, T, E]; unbatched [T, E]."""
+        if is_causal and attn_mask is None:
+            raise RuntimeError("is_causal needs attn_mask as well, as in nn.MultiheadAttention")
+        batched = query.dim() == 3
+        if not batched:
+            query, key, value = query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0)
+        elif not self.batch_first:
+            query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
+        q, k, v = self._projected(query, key, value)  # (batch, heads, tokens, head_dim)
+        mask = self._mask(q, k, attn_mask, key_padding_mask, batched)
+        dropout = self.dropout if self.training else 0.0
+        weights: Tensor | None = None
+        if need_weights:
+            scores = torch.matmul(q, k.transpose(-2, -1)) * self.scale
+            weights = torch.softmax(scores if mask is None else scores + mask, dim=-1)
+            attended = torch.matmul(F.dropout(weights, dropout, self.training), v)
+        else:
+            attended = F.scaled_dot_product_attention(q, k, v, mask, dropout, scale=self.scale)
+        out = self.out_proj(attended.transpose(1, 2).flatten(2))  # (batch, tokens, embed_dim)
+        if weights is not None and average_attn_weights:
+            weights = weights.mean(dim=1)
+        if not batched:
+            return out.squeeze(0), None if weights is None else weights.squeeze(0)
+        return (out if self.batch_first else out.transpose(0, 1)), weights
+
+    def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
+        width = self.num_heads * self.head_dim
+        if self.in_proj_weight is not None:
+            weights = self.in_proj_weight.split(width)
+        else:
+            weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+        biases = (None, None, None) if self.in_proj_bias is None else self.in_proj_bias.split(width)
+        q, k, v = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True))
+        if self.bias_k is not None and self.bias_v is not None:
+            k = torch.cat([k, self.bias_k.expand(k.shape[0], -1, -1)], dim=1)
+            v = torch.cat([v, self.bias_v.expand(v.shape[0], -1, -1)], dim=1)
+        if self.add_zero_attn:
+            k, v = F.pad(k, (0, 0, 0, 1)), F.pad(v, (0, 0, 0, 1))
+        return [x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2) for x in (q, k, v)]
+
+    def _mask(
+        self, q: Tensor, k: Tensor, attn_mask: Tensor | None, padding: Tensor | None, batched: bool
+    ) -> Tensor | None:
+        """Both masks as one additive mask that broadcasts to (batch, heads, tokens, keys)."""
+        mask: Tensor | None = None
+        if attn_mask is not None:
+            mask = _additive(attn_mask, q)
+            if mask.dim() == 3:  # one row of masks per batch entry and head
+                mask = mask.unflatten(0, (-1, self.num_heads))
+        if padding is not None:
+            rows = _additive(padding, q) if batched else _additive(padding, q).unsqueeze(0)
+            rows = rows[:, None, None, :]
+            mask = rows if mask is None else mask + rows
+        if mask is not None and mask.shape[-1] < k.shape[-2]:  # bias_k and the zero key are always attended to
+            mask = F.pad(mask, (0, k.shape[-2] - mask.shape[-1]))
+        return mask
+
+
+def _additive(mask: Tensor, like: Tensor) -> Tensor:
+    if mask.dtype == torch.bool:
+        return torch.zeros_like(mask, dtype=like.dtype).masked_fill(mask, float("-inf"))
+    return mask.to(like.dtype)

@@ -1,0 +1,140 @@
+"""Writing integers back: attributes that sizes define, and those of torch's own layers that people read."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import nn
+
+from torch_pruning.axes.sizes import AttributeSource
+
+_Size = Callable[[Any], int]
+
+# Attributes of torch's layers that `forward` never reads, by what they should say.
+_STOCK: list[tuple[tuple[type, ...], dict[str, _Size]]] = [
+    (
+        (nn.Conv1d, nn.Conv2d, nn.Conv3d),
+        {"out_channels": lambda m: m.weight.shape[0], "in_channels": lambda m: m.weight.shape[1] * m.groups},
+    ),
+    (
+        (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+        {"in_channels": lambda m: m.weight.shape[0], "out_channels": lambda m: m.weight.shape[1] * m.groups},
+    ),
+    ((nn.Linear,), {"out_features": lambda m: m.weight.shape[0], "in_features": lambda m: m.weight.shape[1]}),
+    (
+        (nn.Bilinear,),
+        {
+            "out_features": lambda m: m.weight.shape[0],
+            "in1_features": lambda m: m.weight.shape[1],
+            "in2_features": lambda m: m.weight.shape[2],
+        },
+    ),
+    ((nn.modules.batchnorm._NormBase,), {"num_features": lambda m: _first(m.weight, m.running_mean, m.num_features)}),
+    ((nn.GroupNorm,), {"num_channels": lambda m: _first(m.weight, None, m.num_channels)}),
+    ((nn.Embedding, nn.EmbeddingBag), {"embedding_dim": lambda m: m.weight.shape[1]}),
+    ((nn.PReLU,), {"num_parameters": lambda m: m.weight.shape[0]}),
+    (
+        (nn.modules.rnn.RNNBase,),
+        {
+            "input_size": lambda m: m.weight_ih_l0.shape[1],
+            "hidden_size": lambda m: m.weight_hh_l0.shape[0] // _gates(m),
+            "proj_size": lambda m: m.weight_hr_l0.shape[0] if m.proj_size else 0,
+        },
+    ),
+    (
+        (nn.modules.rnn.RNNCellBase,),
+        {"input_size": lambda m: m.weight_ih.shape[1], "hidden_size": lambda m: m.weight_hh.shape[1]},
+    ),
+    (
+        (nn.MultiheadAttention,),
+        {
+            "embed_dim": lambda m: m.out_proj.weight.shape[0],
+            "head_dim": lambda m: m.out_proj.weight.shape[1] // m.num_heads,
+            "kdim": lambda m: (m.in_proj_weight if m.k_proj_weight is None else m.k_proj_weight).shape[1],
+            "vdim": lambda m: (m.in_proj_weight if m.v_proj_weight is None else m.v_proj_weight).shape[1],
+        },
+    ),
+]
+
+
+def _first(weight: Any, buffer: Any, default: int) -> int:
+    tensor = weight if weight is not None else buffer
+    return default if tensor is None else int(tensor.shape[0])
+
+
+def _gates(module: nn.RNNBase) -> int:
+    return {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
+
+
+def stock_attributes(model: nn.Module) -> Iterator[tuple[nn.Module, str, int]]:
+    """(module, attribute, value) of every such attribute that no longer says what the tensors are."""
+    for module in model.modules():
+        for classes, attributes in _STOCK:
+            if isinstance(module, classes):
+                for name, size in attributes.items():
+                    new = size(module)
+                    if getattr(module, name, new) != new:
+                        yield module, name, new
+
+
+class AttributeWriter:
+    """Writes attributes and can take everything back. Containers and config objects are copied, never changed in place:
+    another model may hold them too. All holders in this model are re-pointed to the copy."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.undone: list[tuple[dict[str, Any], str, bool, Any]] = []
+        self.copies: dict[int, tuple[Any, Any]] = {}
+
+    def write(self, source: AttributeSource, value: int) -> None:
+        """Set the integer at the end of the source's path."""
+        module = self.model.get_submodule(source.module)
+        (_, name), *rest = source.steps
+        if not rest:
+            self.set(module, name, value)
+            return
+        old = module.__dict__[name]
+        if id(old) in self.copies:
+            old = self.copies[id(old)][1]
+        self._repoint(module.__dict__[name], self._changed(old, rest, value))
+
+    def set(self, module: nn.Module, name: str, value: Any) -> None:
+        """Set an attribute on the instance (one of the class is shadowed)."""
+        entries = module.__dict__
+        self.undone.append((entries, name, name in entries, entries.get(name)))
+        entries[name] = value
+
+    def undo(self) -> None:
+        for entries, name, existed, old in reversed(self.undone):
+            if existed:
+                entries[name] = old
+            else:
+                entries.pop(name, None)
+        self.undone.clear()
+
+    def _changed(self, item: Any, steps: Any, value: int) -> Any:
+        """A copy of a container or object with the integer at the end of the path replaced."""
+        if not steps:
+            return value
+        (kind, key), *rest = steps
+        child = item[key] if kind == "item" else getattr(item, key)
+        new_child = self._changed(child, rest, value)
+        if isinstance(item, tuple):
+            entries = [new_child if index == key else entry for index, entry in enumerate(item)]
+            return type(item)(*entries) if hasattr(item, "_fields") else type(item)(entries)
+        new = copy.copy(item)
+        if kind == "item":
+            new[key] = new_child
+        else:
+            vars(new)[key] = new_child
+        return new
+
+    def _repoint(self, old: Any, new: Any) -> None:
+        """Every module attribute that is the old object becomes the new one."""
+        self.copies[id(old)] = (old, new)
+        for module in self.model.modules():
+            for name, item in list(module.__dict__.items()):
+                if item is old:
+                    self.set(module, name, new)

@@ -1,0 +1,78 @@
+"""The pruned model, run on fake tensors: every size and the sequence of ops must be as predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from torch_pruning.axes.expression import Axis
+from torch_pruning.axes.sizes import size_polynomial
+from torch_pruning.errors import CheckError
+from torch_pruning.graph.graph import Graph
+from torch_pruning.graph.infer import Inferred, axes_of
+from torch_pruning.planning.plan import Plan, counts_of
+from torch_pruning.trace.program import Call
+from torch_pruning.trace.tracer import trace
+
+
+def check_run(plan: Plan, graph: Graph, model: nn.Module) -> None:
+    """Run the model as it is now and compare with what the plan predicts.
+
+    Raises:
+        CheckError: for the first op that differs, with both sizes, the module and the source line.
+    """
+    inferred = graph.programs[0]
+    counts = counts_of(plan.choice or {})
+    try:
+        found = trace(model, graph.example, inferred.program.mode)
+    except Exception as error:
+        raise CheckError(f"the pruned model does not run: {type(error).__name__}: {error}") from error
+    if found.failure is not None and inferred.program.failure is None:
+        raise CheckError(
+            f"the pruned model does not run: {type(found.failure).__name__}: {found.failure}"
+        ) from found.failure
+    expected_calls = _outside(inferred.program.calls, graph, plan)
+    found_calls = _outside(found.calls, graph, plan)
+    for expected, actual in zip(expected_calls, found_calls, strict=False):
+        if expected.op != actual.op:
+            raise CheckError(
+                f"the pruned model takes another path: {expected.op} was expected at {expected.where}, "
+                f"found {actual.op} at {actual.where}; a size steers the code there"
+            )
+        _compare(expected, actual, inferred, graph.axes, counts)
+    if len(expected_calls) != len(found_calls):
+        raise CheckError(
+            f"the pruned model runs {len(found_calls)} ops, expected {len(expected_calls)}: a loop depends on a size"
+        )
+
+
+def _outside(calls: list[Call], graph: Graph, plan: Plan) -> list[Call]:
+    """The calls outside the layers that surgery replaces."""
+    replaced = {path for path in graph.attention_layers} | set(plan.replaced)
+    return [call for call in calls if call.where.module not in replaced and not _inside(call.where.module, replaced)]
+
+
+def _inside(module: str, replaced: set[str]) -> bool:
+    return any(module.startswith(f"{path}.") for path in replaced)
+
+
+def _compare(
+    expected: Call,
+    actual: Call,
+    inferred: Inferred,
+    of_state: Mapping[str, tuple[Axis, ...]],
+    counts: Mapping[object, int],
+) -> None:
+    for value, other in zip(expected.results(), actual.results(), strict=True):
+        if value.index not in inferred.axes:
+            continue  # not live
+        predicted = tuple(
+            size_polynomial(axis).evaluate(lambda s: counts.get(s, s.size))  # type: ignore[attr-defined]
+            for axis in axes_of(value, inferred, of_state)
+        )
+        if predicted != other.shape:
+            raise CheckError(
+                f"{expected.op} at {expected.where} must give {list(predicted)} after pruning, found {list(other.shape)}: "
+                "a size there has a source that the trace did not see"
+            )

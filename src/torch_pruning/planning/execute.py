@@ -1,0 +1,63 @@
+"""Carrying a plan out: compute everything, swap everything in, check, or put everything back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from torch_pruning.axes.expression import Free
+from torch_pruning.errors import StalePlanError
+from torch_pruning.planning.check import check_run
+from torch_pruning.planning.plan import Plan, counts_of
+from torch_pruning.planning.surgery import Surgery
+
+
+def execute(plan: Plan, model: nn.Module | None, optimizer: Any, check: bool) -> int:
+    """Prune in place; see `Plan.exec`."""
+    target, own = _target(plan, model)
+    surgery = Surgery(plan, target, optimizer)
+    try:
+        surgery.apply()
+        if check and plan.graph is not None:
+            check_run(plan, plan.graph, target)
+    except BaseException:
+        surgery.undo()
+        raise
+    if own and plan.graph is not None and plan.choice is not None:
+        _advance(plan)
+    return plan.parameters_removed
+
+
+def trial(plan: Plan, model: nn.Module | None) -> None:
+    """Prune, check, and put everything back; see `Plan.check`."""
+    target, _ = _target(plan, model)
+    surgery = Surgery(plan, target, None)
+    try:
+        surgery.apply()
+        if plan.graph is not None:
+            check_run(plan, plan.graph, target)
+    finally:
+        surgery.undo()
+
+
+def _target(plan: Plan, model: nn.Module | None) -> tuple[nn.Module, bool]:
+    own = plan.graph.model if plan.graph is not None else None
+    target = model if model is not None else own
+    if target is None:
+        raise StalePlanError("a plan read from a file needs the model to prune: plan.exec(model=...)")
+    plan.fits(target)
+    return target, target is own
+
+
+def _advance(plan: Plan) -> None:
+    """The graph follows: its axes shrink, so that the next plan is in the model's new coordinates."""
+    assert plan.graph is not None
+    assert plan.choice is not None
+    graph = plan.graph
+    for change in plan.changes:
+        graph.constraints.attribute_values[change.source] = change.new
+    for axis, count in counts_of(plan.choice).items():
+        assert isinstance(axis, Free)
+        axis.shrink(count)
+    graph.epoch += 1

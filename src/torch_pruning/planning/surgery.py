@@ -1,0 +1,127 @@
+"""The one place that changes a model: everything is computed first, then swapped in, and can be put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torch_pruning.errors import OptimizerError
+from torch_pruning.planning.attention import FreeMultiheadAttention
+from torch_pruning.planning.attributes import AttributeWriter, stock_attributes
+from torch_pruning.planning.plan import Plan
+from torch_pruning.planning.tensors import assign, shrink, shrink_blocks
+from torch_pruning.trace.substitute import named_tensors
+
+
+@dataclass(slots=True)
+class _Swap:
+    tensor: Tensor
+    old: Tensor
+    old_grad: Tensor | None
+    new: Tensor
+    new_grad: Tensor | None
+
+
+class Surgery:
+    """Shrinks the tensors of a plan on one model: data, gradients, optimizer state. `undo` restores everything."""
+
+    def __init__(self, plan: Plan, model: nn.Module, optimizer: Any) -> None:
+        self.plan = plan
+        self.model = model
+        self.optimizers = _optimizers(optimizer)
+        self.swaps: list[_Swap] = []
+        self.states: list[tuple[dict[Any, Any], Any, Any]] = []
+        self.writer = AttributeWriter(model)
+        self.converted: list[tuple[nn.Module, dict[str, Any]]] = []
+
+    def apply(self) -> None:
+        """Compute all new tensors, then swap them in and write the attributes."""
+        tensors = dict(named_tensors(self.model))
+        smaller = {name: self._shrunk(name, tensors[name]) for name in self.plan.shapes}
+        grads = {name: self._shrunk_grad(name, tensors[name]) for name in self.plan.shapes}
+        states = [entry for name in self.plan.shapes for entry in self._new_states(name, tensors[name])]
+        for name, new in smaller.items():
+            tensor = tensors[name]
+            swap = _Swap(tensor, tensor.data, tensor.grad if tensor.is_leaf else None, new, grads[name])
+            self.swaps.append(swap)
+            assign(tensor, new, grads[name])
+        for state, key, new_entry in states:
+            self.states.append((state, key, state[key]))
+            state[key] = new_entry
+        self._write_attributes()
+
+    def undo(self) -> None:
+        """Everything as it was."""
+        self.writer.undo()
+        for module, entries in reversed(self.converted):
+            module.__class__ = nn.MultiheadAttention
+            module.__dict__.clear()
+            module.__dict__.update(entries)
+        for state, key, old in reversed(self.states):
+            state[key] = old
+        for swap in reversed(self.swaps):
+            assign(swap.tensor, swap.old, swap.old_grad)
+        self.swaps, self.states, self.converted = [], [], []
+
+    def _write_attributes(self) -> None:
+        for path in self.plan.replaced:
+            module = self.model.get_submodule(path)
+            if type(module) is nn.MultiheadAttention:
+                self.converted.append((module, dict(module.__dict__)))
+                FreeMultiheadAttention.convert(module)
+        for change in self.plan.changes:
+            self.writer.write(change.source, change.new)
+        for module, name, value in list(stock_attributes(self.model)):
+            self.writer.set(module, name, value)
+
+    def _shrunk(self, name: str, tensor: Tensor) -> Tensor:
+        result = self.cut(name, tensor)
+        for (scaled, dim, positions), factor in self.plan.scales.items():
+            if scaled == name:
+                index = torch.tensor(positions, device=result.device)
+                result.index_copy_(dim, index, result.index_select(dim, index) * factor)
+        return result
+
+    def cut(self, name: str, tensor: Tensor) -> Tensor:
+        """Blocks first, in the coordinates of the whole tensor; then what shrinks alike everywhere."""
+        result = tensor
+        block = self.plan.blocks.get(name)
+        if block is not None:
+            result = shrink_blocks(result, block.lane_dim, block.dim, torch.tensor(block.kept))
+        dims = {dim: torch.tensor(kept, dtype=torch.long) for dim, kept in self.plan.kept.get(name, {}).items()}
+        return shrink(result, dims)
+
+    def _shrunk_grad(self, name: str, tensor: Tensor) -> Tensor | None:
+        if not tensor.is_leaf or tensor.grad is None:
+            return None
+        return self.cut(name, tensor.grad)
+
+    def _new_states(self, name: str, tensor: Tensor) -> Iterable[tuple[dict[Any, Any], Any, Any]]:
+        """(state, key, new entry) for every optimizer entry of the parameter's shape."""
+        for optimizer in self.optimizers:
+            state: dict[Any, Any] = optimizer.state.get(tensor, {})
+            for key, entry in state.items():
+                if not isinstance(entry, Tensor) or entry.dim() == 0 or entry.numel() == 1:
+                    continue
+                if entry.shape != tensor.shape:
+                    raise OptimizerError(
+                        f"optimizer state must have the shape of its parameter; {key!r} of {name} has {list(entry.shape)}, "
+                        f"the parameter {list(tensor.shape)}: remove this state, or build a new {type(optimizer).__name__} after pruning"
+                    )
+                yield state, key, self.cut(name, entry)
+
+
+def _optimizers(optimizer: Any) -> list[Any]:
+    if optimizer is None:
+        return []
+    found = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
+    for candidate in found:
+        if not hasattr(candidate, "state") or not isinstance(candidate.state, Mapping):
+            raise TypeError(
+                f"optimizer must have a mapping `state`, as torch.optim has; found {type(candidate).__name__}"
+            )
+    return found

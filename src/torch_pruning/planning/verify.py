@@ -1,0 +1,226 @@
+"""The oracle: the pruned model against the original with the removed slices set to zero."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torch_pruning.planning.plan import Plan
+from torch_pruning.planning.surgery import Surgery
+from torch_pruning.trace.program import tensors_in
+from torch_pruning.trace.substitute import named_tensors
+from torch_pruning.trace.tracer import Example, doubled
+
+TOLERANCE = 1e-9
+DEGENERATE = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What the oracle saw.
+
+    `error`: largest |A - B| / largest |A|, A the masked original and B the pruned model, over all outputs.
+    `gradient_error`: the same for parameter gradients at kept positions (None if not asked for or not possible).
+    `sensitivity`: largest |A - dense| / largest |dense|: how much of the change the outputs can show at all.
+    """
+
+    error: float
+    gradient_error: float | None
+    sensitivity: float
+    shapes_equal: bool
+    mode: str
+
+    @property
+    def degenerate(self) -> bool:
+        """The outputs hardly depend on what was removed: agreement says nothing."""
+        return self.sensitivity < DEGENERATE
+
+    @property
+    def exact(self) -> bool:
+        """Equal to 1e-9 in values (and gradients), by a probe that can see. NaN is never equal."""
+        gradients = self.gradient_error is None or self.gradient_error <= TOLERANCE
+        return self.shapes_equal and self.error <= TOLERANCE and gradients and not self.degenerate
+
+    def __float__(self) -> float:
+        return self.error
+
+
+def verify(
+    model: nn.Module,
+    plan: Plan,
+    example_inputs: Any = None,
+    *,
+    mode: str = "eval",
+    gradients: bool = True,
+    rescale: bool = False,
+) -> Verification:
+    """Carry the plan out on a float64 copy and compare it with a copy whose removed slices are zero.
+
+    `model` is the one the plan was made for, before `plan.exec()`; it is not touched. `example_inputs` default to those
+    of the trace. `rescale` brings randomly initialised weights to unit variance layer by layer, on the copies, so that
+    deep networks do not hide errors in a dying signal.
+
+    Raises:
+        StalePlanError: if the model was changed since.
+    """
+    plan.fits(model)
+    example = _example(plan, example_inputs)
+    if mode == "train":
+        example = doubled(example)
+    inputs = _double(example.inputs)
+    dense = _fresh(model, mode)
+    if rescale:
+        _rescale(dense, example, inputs)
+    masked, pruned = copy.deepcopy(dense), copy.deepcopy(dense)
+    _mask(masked, plan)
+    Surgery(plan, pruned, None).apply()
+    dense_out, _ = _run(dense, example, inputs, gradients=False)
+    masked_out, masked_grads = _run(masked, example, inputs, gradients)
+    pruned_out, pruned_grads = _run(pruned, example, inputs, gradients)
+    shapes = [a.shape for a in masked_out] == [b.shape for b in pruned_out]
+    error = _difference(masked_out, pruned_out) if shapes else float("inf")
+    gradient_error = None
+    if gradients and masked_grads and pruned_grads:
+        cut = Surgery(plan, masked, None)
+        expected = {name: cut.cut(name, grad) if name in plan.shapes else grad for name, grad in masked_grads.items()}
+        names = [name for name in expected if name in pruned_grads]
+        gradient_error = _difference([expected[n] for n in names], [pruned_grads[n] for n in names])
+    return Verification(error, gradient_error, _difference(dense_out, masked_out), shapes, mode)
+
+
+def _example(plan: Plan, example_inputs: Any) -> Example:
+    if example_inputs is not None:
+        return Example(example_inputs)
+    if plan.graph is None:
+        raise ValueError("a plan read from a file needs example_inputs")
+    return plan.graph.example
+
+
+def _fresh(model: nn.Module, mode: str) -> nn.Module:
+    with torch.inference_mode(False):
+        fresh = copy.deepcopy(model).double().train(mode == "train")
+        for name, tensor in named_tensors(fresh):
+            if tensor.is_floating_point() and not isinstance(tensor, nn.Parameter) and tensor.dtype != torch.float64:
+                tensor.data = tensor.data.double()
+    for module in fresh.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        if isinstance(getattr(module, "dropout", None), float):
+            module.dropout = 0.0  # attention and recurrent layers
+    return fresh
+
+
+def _double(inputs: Any) -> Any:
+    from torch_pruning.trace.tracer import copied
+
+    return copied(
+        inputs, lambda _, tensor: tensor.detach().clone().double() if tensor.is_floating_point() else tensor.clone()
+    )
+
+
+def _mask(model: nn.Module, plan: Plan) -> None:
+    """Zero every removed slice of every tensor."""
+    tensors = dict(named_tensors(model))
+    with torch.no_grad():
+        for name, dims in plan.removed.items():
+            for dim, gone in dims.items():
+                tensors[name].index_fill_(dim, gone, 0)
+        for name, block in plan.blocks.items():
+            tensor = tensors[name].movedim((block.lane_dim, block.dim), (0, 1))
+            width = tensor.shape[0] // len(block.kept)
+            for lane, kept in enumerate(block.kept):
+                stays = set(kept)
+                gone = torch.tensor([p for p in range(tensor.shape[1]) if p not in stays], dtype=torch.long)
+                tensor[lane * width : (lane + 1) * width].index_fill_(1, gone, 0)
+
+
+def _run(model: nn.Module, example: Example, inputs: Any, gradients: bool) -> tuple[list[Tensor], dict[str, Tensor]]:
+    with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(gradients):
+        torch.manual_seed(0)
+        out = example.call(model, _double(inputs))
+        if example.output_transform is not None:
+            out = example.output_transform(out)
+        outputs = [tensor for tensor, opaque in tensors_in(out) if not opaque]
+        grads: dict[str, Tensor] = {}
+        differentiable = [o for o in outputs if o.requires_grad and o.is_floating_point()]
+        if gradients and differentiable:
+            generator = torch.Generator().manual_seed(1)
+            loss = sum((o * torch.randn(o.shape, generator=generator, dtype=o.dtype)).sum() for o in differentiable)
+            assert isinstance(loss, Tensor)
+            loss.backward()  # type: ignore[no-untyped-call]
+            grads = {
+                name: p.grad for name, p in named_tensors(model) if isinstance(p, nn.Parameter) and p.grad is not None
+            }
+    return [o.detach() for o in outputs], grads
+
+
+def _difference(a: list[Tensor], b: list[Tensor]) -> float:
+    """Largest |a - b| over largest |a|; NaN on either side gives infinity."""
+    worst, scale = 0.0, 0.0
+    for x, y in zip(a, b, strict=True):
+        if x.numel() == 0:
+            continue
+        x, y = (t.double() if not t.is_complex() else torch.view_as_real(t).double() for t in (x, y))
+        difference = (x - y).abs()
+        if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
+            same = torch.equal(torch.isfinite(x), torch.isfinite(y)) and torch.equal(
+                x.isinf() & (x > 0), y.isinf() & (y > 0)
+            )
+            if not same or x.isnan().any() or y.isnan().any():
+                return float("inf")
+            difference, x = difference[torch.isfinite(x)], x[torch.isfinite(x)]
+            if x.numel() == 0:
+                continue
+        worst, scale = max(worst, float(difference.max())), max(scale, float(x.abs().max()))
+    return worst / scale if scale else worst
+
+
+def _rescale(model: nn.Module, example: Example, inputs: Any) -> None:
+    """Unit variance at the output of every layer with a weight matrix, in the order they run (LSUV, Mishkin 2016)."""
+    with _unit_outputs(model), torch.no_grad():
+        example.call(model, _double(inputs))
+
+
+@contextmanager
+def _unit_outputs(model: nn.Module) -> Iterator[None]:
+    done: set[int] = set()
+
+    def scale(module: nn.Module, args: Any, out: Any) -> Any:
+        weight = getattr(module, "weight", None)
+        if (
+            not isinstance(out, Tensor)
+            or not isinstance(weight, Tensor)
+            or weight.dim() < 2
+            or id(module) in done
+            or out.numel() < 2
+        ):
+            return None
+        done.add(id(module))
+        if not weight.any():  # a layer that starts at zero shows nothing of what comes before it
+            weight.data.normal_(std=weight[0].numel() ** -0.5, generator=torch.Generator().manual_seed(len(done)))
+            return None
+        deviation = float(out.std())
+        if not 0 < deviation < float("inf"):
+            return None
+        weight.data /= deviation
+        bias = getattr(module, "bias", None)
+        if isinstance(bias, Tensor):
+            bias.data /= deviation
+        return out / deviation
+
+    handles = [
+        module.register_forward_hook(scale)
+        for module in model.modules()
+        if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd))
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

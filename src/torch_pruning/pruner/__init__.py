@@ -1,0 +1,1 @@
+"""Deciding how many units go, and which."""

@@ -1,0 +1,121 @@
+"""Allotment: how many units each axis keeps, and which ones, given scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from torch_pruning.axes.expression import Free
+from torch_pruning.axes.positions import Choice, Kept
+from torch_pruning.graph.clusters import Cluster
+from torch_pruning.graph.graph import Graph
+from torch_pruning.importance.base import Importance, Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """Kept counts are multiples of `to` where the axis is at least that large; never below `minimum`."""
+
+    to: int = 1
+    minimum: int = 1
+
+
+def admissible_steps(cluster: Cluster, graph: Graph, rounding: Rounding) -> list[int]:
+    """The steps t (ascending, the last one is "all") at which every axis of the cluster has an admissible count."""
+    steps = cluster.steps
+    found = []
+    for t in range(1, steps + 1):
+        counts = cluster.counts(t)
+        if t == steps or all(_admissible(axis, count, graph, rounding) for axis, count in counts.items()):
+            found.append(t)
+    return found
+
+
+def _admissible(axis: Free, count: int, graph: Graph, rounding: Rounding) -> bool:
+    group = graph.group_of.get(axis)
+    minimum = max(rounding.minimum, group.minimum if group else 1)
+    return count >= min(minimum, axis.size) and (rounding.to == 1 or count % rounding.to == 0)
+
+
+def uniform_counts(clusters: Iterable[tuple[Cluster, list[int]]], ratio: float) -> dict[Free, int]:
+    """Remove the share `ratio` of every cluster, rounded to the nearest admissible step (fewer on a tie)."""
+    counts: dict[Free, int] = {}
+    for cluster, steps in clusters:
+        target = (1 - ratio) * cluster.steps
+        t = min(steps, key=lambda step: (abs(step - target), -step))
+        counts.update(cluster.counts(t))
+    return counts
+
+
+def movable(graph: Graph, ignored: Collection[Free], exact_only: bool) -> list[Cluster]:
+    """The clusters that may lose units. Of the axes in one product only the innermost moves: a ratio applies once."""
+    outer = _outer_axes(graph)
+    found = []
+    for cluster in graph.clusters:
+        groups = [graph.group_of[axis] for axis in cluster.axes if axis in graph.group_of]
+        if any(axis in ignored for axis in cluster.axes) or (exact_only and not all(group.exact for group in groups)):
+            continue
+        if all(axis in outer for axis in cluster.axes):
+            continue
+        found.append(cluster)
+    return found
+
+
+def _outer_axes(graph: Graph) -> set[Free]:
+    """Axes that stand before another movable one in a product of some tensor: the heads before the head dims."""
+    from torch_pruning.axes.expression import Product, resolve
+
+    result: set[Free] = set()
+    for axes in graph.axes.values():
+        for axis in axes:
+            stack = [resolve(axis)]
+            while stack:
+                item = stack.pop()
+                if isinstance(item, Product):
+                    free = [f for f in item.factors if isinstance(f, Free) and f.reason is None and f in graph.group_of]
+                    result.update(free[:-1])
+                stack += [resolve(child) for child in (getattr(item, "factors", None) or getattr(item, "parts", ()))]
+    return result
+
+
+def choose_units(
+    graph: Graph, counts: Mapping[Free, int], importance: Importance, tensors: Mapping[str, Tensor]
+) -> Choice:
+    """The highest-scoring units of each axis, exactly as many as asked for. Of equal scores the first stays.
+
+    Raises:
+        ValueError: for scores that are not numbers.
+    """
+    choice: dict[Free, Kept] = {}
+    for axis, count in counts.items():
+        if count == axis.size:
+            continue
+        group = graph.group_of.get(axis)
+        if group is None:  # lies on no tensor of the model
+            choice[axis] = Kept({(): tuple(range(count))})
+            continue
+        scores = importance(group, tensors)
+        if not torch.isfinite(scores).all():
+            raise ValueError(
+                f"scores of {group.name} must be finite, found {int((~torch.isfinite(scores)).sum())} that are not: check its tensors"
+            )
+        choice[axis] = kept_by_score(scores, count, tuple(group.lanes))
+    return choice
+
+
+def kept_by_score(scores: Scores, count: int, lanes: tuple[Free, ...]) -> Kept:
+    """The `count` best units of every lane, in ascending order: [lanes, units] -> Kept."""
+    order = torch.argsort(scores, dim=1, descending=True, stable=True)[:, :count]
+    rows = order.sort(dim=1).values.tolist()
+    keys = product(*(range(lane.size) for lane in lanes))
+    return Kept(dict(zip(keys, map(tuple, rows), strict=True)), lanes)
+
+
+def share(counts: Mapping[Free, int]) -> float:
+    """Mean share of units kept."""
+    return math.fsum(count / axis.size for axis, count in counts.items()) / max(1, len(counts))

@@ -1,0 +1,49 @@
+"""What a pruning did, as a table."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+from torch_pruning.graph.cost import CostValue
+from torch_pruning.planning.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class PruneReport:
+    """The plan that was carried out; prints as a before/after table."""
+
+    plan: Plan
+
+    @property
+    def before(self) -> CostValue:
+        assert self.plan.before is not None
+        return self.plan.before
+
+    @property
+    def after(self) -> CostValue:
+        assert self.plan.after is not None
+        return self.plan.after
+
+    def __str__(self) -> str:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("", "before", "after", "kept", box=box.SIMPLE)
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for name, before, after in (
+            ("parameters", self.before.parameters, self.after.parameters),
+            ("MACs", self.before.macs, self.after.macs),
+        ):
+            table.add_row(name, f"{before:,}", f"{after:,}", f"{after / before:.1%}" if before else "")
+        inexact = [group for group in self.plan.groups if not group.exact]
+        stream = io.StringIO()
+        console = Console(file=stream, width=100)
+        console.print(table)
+        kind = (
+            "exact" if not inexact else f"{len(inexact)} inexact, for instance {inexact[0].name}: {inexact[0].reason}"
+        )
+        console.print(f"{len(self.plan.groups)} groups pruned, {kind}", highlight=False)
+        return stream.getvalue()

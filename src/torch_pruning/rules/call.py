@@ -1,0 +1,325 @@
+"""What a rule sees of one recorded op, and what it can say about it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Protocol
+
+from torch_pruning.axes import expression as ax
+from torch_pruning.axes.expression import Axis, Fixed, Free, Reason
+from torch_pruning.axes.sizes import Expression, expression_of
+from torch_pruning.axes.unify import split_concat, split_product, unify
+from torch_pruning.errors import RuleError
+from torch_pruning.rules.laws import NOWHERE, AnyOf, Law
+from torch_pruning.rules.operand import Operand
+
+PRODUCED, CONTRACTED, NORMALISED, CARRIED, LOOKED_UP = "produced", "contracted", "normalised", "carried", "looked up"
+
+# Torch functions whose own Python or C++ derives sizes from the tensors it is given.
+_ADAPTING = frozenset(
+    ["interpolate", "upsample", "expand_as", "view_as", "reshape_as", "flatten", "ravel", "tensordot", "inner", "kron", "stft", "istft", "cdist", "multi_head_attention_forward", "adaptive_avg_pool2d", "cosine_similarity", "normalize", "unfold", "fold"]
+)
+_SAME_ARGUMENT = {
+    "size": ("shape", "sizes"),
+    "shape": ("size",),
+    "split_size": ("split_size_or_sections",),
+    "split_sizes": ("split_size", "split_size_or_sections"),
+    "sections": ("indices_or_sections", "split_size_or_sections"),
+    "sizes": ("unflattened_size",),
+    "repeats": ("sizes", "dims"),
+    "fill_value": ("value",),
+}
+
+
+class Origin(Protocol):
+    """The call of the torch function that led to the op."""
+
+    function: Any
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SizeEquation:
+    """`expression == size of axis`, as the code at `where` asks for it. A plain integer is a literal."""
+
+    expression: Expression
+    axis: Axis
+    where: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """Something computed over an axis. kind "sum": exact where the law gives zeros; "count": only the number of units
+    enters; "all": every unit enters, removed or not."""
+
+    axis: Axis
+    kind: str
+    law: Law
+    text: str
+    where: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """Positions of `axis` are related to each other while `carried` axes ride along: no lanes of those over `axis`."""
+
+    axis: Axis
+    carried: tuple[Axis, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What an op does with one dimension of a tensor of the model."""
+
+    tensor: str
+    dim: int
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Multiply-accumulates: `factor` times the product of the sizes of `axes`."""
+
+    axes: tuple[Axis, ...]
+    factor: float
+    module: str
+    op: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Axes of every output tensor, in order, and the law of zeros they share."""
+
+    axes: tuple[tuple[Axis, ...], ...]
+    zero: Law
+
+
+@dataclass(slots=True)
+class Facts:
+    """Everything the rules said about one program."""
+
+    equations: list[SizeEquation] = field(default_factory=list)
+    statistics: list[Statistic] = field(default_factory=list)
+    mixings: list[Mixing] = field(default_factory=list)
+    roles: list[Role] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
+    equal_counts: list[tuple[Axis, Axis, Any]] = field(default_factory=list)
+    at_least_two: list[Axis] = field(default_factory=list)
+    replaced_modules: dict[str, list[Axis]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class OpCall:
+    """One op with its arguments by name; tensors are Operands.
+
+    Axes of outputs are returned with `outcome`; everything else a rule knows it says through the other methods.
+    """
+
+    op: str
+    schema: Sequence[Any]
+    arguments: dict[str, Any]
+    output_shapes: list[tuple[int, ...]]
+    where: Any
+    origin: Origin | None
+    facts: Facts
+    training: bool = False
+
+    # ---- arguments
+
+    def operands(self, *names: str) -> tuple[Any, ...]:
+        """The tensor arguments of these names; None for one that was not given."""
+        return tuple(self.arguments.get(name) for name in names)
+
+    def tensors(self) -> list[Operand]:
+        """All tensor arguments, lists flattened, in order."""
+        found: list[Operand] = []
+        for argument in self.arguments.values():
+            for item in argument if isinstance(argument, list) else (argument,):
+                if isinstance(item, Operand):
+                    found.append(item)
+        return found
+
+    def get(self, name: str, default: Any = None) -> Any:
+        value = self.arguments.get(name)
+        return default if value is None else value
+
+    def dim(self, operand: Operand, name: str = "dim", default: int = 0) -> int:
+        """A dimension argument, counted from the front."""
+        dim: int = self.get(name, default)
+        return dim % operand.rank if operand.rank else 0
+
+    # ---- statements
+
+    def reason(self, text: str) -> Reason:
+        return Reason(f"{self.op.removeprefix('aten.').partition('.')[0]}: {text}", self.where)
+
+    def unify(self, a: Axis, b: Axis) -> None:
+        unify(a, b, self.reason("axes of unlike structure meet"))
+
+    def unify_all(self, axes: Iterable[Axis]) -> Axis:
+        """Unify all of them; returns the one axis they are."""
+        first, *rest = axes
+        for other in rest:
+            self.unify(first, other)
+        return ax.resolve(first)
+
+    def freeze(self, axis: Axis, text: str) -> None:
+        ax.freeze(axis, self.reason(text))
+
+    def freeze_all(self, operand: Operand, text: str) -> None:
+        for axis in operand.axes:
+            self.freeze(axis, text)
+
+    def fresh(self, size: int) -> Axis:
+        """A new inference variable."""
+        return Fixed(1) if size == 1 else Free(size, temporary=True)
+
+    def fixed(self, shape: Iterable[int]) -> tuple[Axis, ...]:
+        return tuple(Fixed(size) for size in shape)
+
+    def split(self, axis: Axis, outer: int, text: str) -> tuple[Axis, Axis]:
+        """`axis` as (outer, inner) factors; where it cannot be split it is frozen."""
+        halves = split_product(axis, outer, self.reason(text))
+        if halves is None:
+            self.freeze(axis, text)
+            return Fixed(outer), Fixed(axis.size // outer)
+        return halves
+
+    def cut(self, axis: Axis, position: int, text: str) -> tuple[Axis, Axis]:
+        """`axis` as (left, right) parts; where it cannot be cut it is frozen."""
+        parts = split_concat(axis, position, self.reason(text))
+        if parts is None:
+            self.freeze(axis, text)
+            return Fixed(position), Fixed(axis.size - position)
+        return parts
+
+    def contract(self, x: Operand, x_dim: int, y: Operand, y_dim: int, text: str = "contraction") -> None:
+        """Sum the product of two operands over one dimension of each."""
+        self.unify(x.axes[x_dim], y.axes[y_dim])
+        self.sums(x.axes[x_dim], AnyOf(x, y), text)
+        self.mixes(x, x_dim)
+        self.mixes(y, y_dim)
+
+    def sums(self, axis: Axis, law: Law, text: str) -> None:
+        """A sum over `axis` of something with this law: exact where it is zero."""
+        self.facts.statistics.append(Statistic(axis, "sum", law, text, self.where))
+
+    def statistic(self, axis: Axis, text: str) -> None:
+        """A statistic over `axis` that removed units take part in even when zero."""
+        self.facts.statistics.append(Statistic(axis, "all", NOWHERE, text, self.where))
+
+    def counts(self, axis: Axis, law: Law, text: str) -> None:
+        """A sum divided by the number of units: exact up to a factor that depends on counts only."""
+        self.facts.statistics.append(Statistic(axis, "count", law, text, self.where))
+
+    def mixes(self, operand: Operand, *dims: int) -> None:
+        """Positions along these dimensions are related to each other."""
+        chosen = {dim % operand.rank for dim in dims}
+        carried = tuple(
+            axis for dim, axis in enumerate(operand.axes) if dim not in chosen and not isinstance(axis, Fixed)
+        )
+        for dim in chosen:
+            if carried and not isinstance(operand.axes[dim], Fixed):
+                self.facts.mixings.append(Mixing(operand.axes[dim], carried))
+
+    def role(self, operand: Operand | None, dim: int, role: str) -> None:
+        if operand is not None and operand.name:
+            self.facts.roles.append(Role(operand.name, dim % operand.rank, role))
+
+    def macs(self, *axes: Axis, factor: float = 1) -> None:
+        self.facts.costs.append(Cost(axes, factor, self.where.module if self.where is not None else "", self.op))
+
+    def equal_counts(self, a: Axis, b: Axis) -> None:
+        """Two axes must keep equally many units (parts of a `chunk`)."""
+        self.facts.equal_counts.append((a, b, self.where))
+
+    def outcome(self, *axes: Iterable[Axis], zero: Law = NOWHERE) -> Outcome:
+        return Outcome(tuple(tuple(output) for output in axes), zero)
+
+    # ---- sizes
+
+    def sized(self, name: str, axis: Axis, index: int | None = None) -> None:
+        """An integer argument (or entry `index` of a list) determines the size of `axis`."""
+        expression = self.size_source(name, index)
+        if expression is not None:
+            self.size_is(expression, axis)
+
+    def size_is(self, expression: Expression, axis: Axis) -> None:
+        self.facts.equations.append(SizeEquation(expression, axis, self.where))
+
+    def size_source(self, name: str, index: int | None = None) -> Expression | None:
+        """Where an integer argument came from; a plain int for a literal; None if the argument adapts by itself (-1)."""
+        seen = self.arguments.get(name)
+        value = seen if index is None or not isinstance(seen, (list, tuple)) else seen[index]
+        given = self._given(name)
+        if given is _UNSEEN:
+            if self.origin is not None and self.origin.name in _ADAPTING:
+                return None
+            return None if value == -1 else value
+        if index is not None and isinstance(given, (list, tuple)):
+            if len(given) != len(seen):
+                return int(value)
+            given = given[index]
+        if not isinstance(given, int):
+            return value if isinstance(value, int) else None
+        if given == -1:
+            return None
+        return expression_of(given) if int.__int__(given) == value else int(value)
+
+    def _given(self, name: str) -> Any:
+        """The argument as the user's code passed it to the torch function, or `_UNSEEN`."""
+        origin = self.origin
+        if origin is None:
+            return _UNSEEN
+        names = (name, *_SAME_ARGUMENT.get(name, ()))
+        for candidate in names:
+            if candidate in origin.kwargs:
+                return origin.kwargs[candidate]
+        parameters = _parameters(origin.function)
+        if parameters is None:
+            if origin.name.rstrip("_") != self.op.split(".")[1].rstrip("_"):
+                return _UNSEEN
+            parameters = tuple(argument.name for argument in self.schema)
+        for position, parameter in enumerate(parameters):
+            if parameter in names:
+                if position >= len(origin.args):
+                    return _UNSEEN
+                given = origin.args[position]
+                varargs = isinstance(given, int) and isinstance(self.arguments.get(name), (list, tuple))
+                return origin.args[position:] if varargs else given
+        return _UNSEEN
+
+
+_UNSEEN: Any = object()
+
+
+@cache
+def _parameters(function: Any) -> tuple[str, ...] | None:
+    """Parameter names of a Python function; None for a builtin, whose names are those of the op's schema.
+
+    `*size` counts as `size`.
+    """
+    if not inspect.isfunction(function):
+        return None
+    return tuple(inspect.signature(function).parameters)
+
+
+def check_outcome(call: OpCall, outcome: Outcome) -> None:
+    """The contract of every rule: one axis per dimension of every output, of its size.
+
+    Raises:
+        RuleError: naming the op, the sizes found and the sizes recorded.
+    """
+    found = [tuple(axis.size for axis in axes) for axes in outcome.axes]
+    if found != call.output_shapes:
+        raise RuleError(
+            f"the rule of {call.op} gave outputs of sizes {found}, the op itself {call.output_shapes} (at {call.where})"
+        )
+
+
+RuleFunction = Callable[[OpCall], Outcome]

@@ -1,0 +1,255 @@
+"""Parts of axes: cat, stack, split, chunk, slices, select, pad, glu."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from torch_pruning.axes.expression import Axis, Fixed, concat
+from torch_pruning.axes.sizes import Expression, Operation, expression_of
+from torch_pruning.rules.call import OpCall, Outcome
+from torch_pruning.rules.laws import NOWHERE, Each
+from torch_pruning.rules.operand import Operand
+from torch_pruning.rules.registry import rule
+from torch_pruning.rules.shape import is_free
+
+
+@rule("aten.cat", "aten.concat", "aten.concatenate")
+def cat(op: OpCall) -> Outcome:
+    """[A, B], [A, C], dim 1 -> [A, B + C]. Empty one-dimensional tensors are skipped, as torch does."""
+    rank = len(op.output_shapes[0])
+    operands = [t for t in op.tensors() if t.rank == rank and not (t.rank == 1 and t.shape == (0,))]
+    dim = op.get("dim", 0) % rank
+    axes: list[Axis] = [op.unify_all(o.axes[d] for o in operands) if d != dim else Fixed(0) for d in range(rank)]
+    axes[dim] = concat(o.axes[dim] for o in operands)
+    return op.outcome(axes, zero=Each(*operands))
+
+
+@rule("aten.stack")
+def stack(op: OpCall) -> Outcome:
+    """[A, B] twice, dim 0 -> [2!, A, B]."""
+    operands = op.tensors()
+    dim = op.get("dim", 0) % (operands[0].rank + 1)
+    axes = [op.unify_all(o.axes[d] for o in operands) for d in range(operands[0].rank)]
+    axes.insert(dim, Fixed(len(operands)))
+    return op.outcome(axes, zero=Each(*operands))
+
+
+@rule(
+    "aten.hstack",
+    "aten.vstack",
+    "aten.dstack",
+    "aten.column_stack",
+    "aten.block_diag",
+    "aten.pad_sequence",
+    "aten.combinations",
+)
+def joined_otherwise(op: OpCall) -> Outcome:
+    for operand in op.tensors():
+        op.freeze_all(operand, "joins tensors in a way that is not modelled")
+    return op.outcome(*(op.fixed(shape) for shape in op.output_shapes))
+
+
+@rule("aten.chunk")
+def chunk(op: OpCall) -> Outcome:
+    """[A + A'], 2 -> [A], [A']: the parts must stay equally large."""
+    (x,) = op.operands("self")
+    dim = op.dim(x)
+    parts = _parts(op, x, dim)
+    if len({part.size for part in parts}) > 1:
+        op.freeze(x.axes[dim], "chunks of unequal size")
+    elif op.origin is not None and op.origin.name not in ("chunk", "tensor_split"):
+        op.freeze(x.axes[dim], "number of chunks of unknown origin")
+    else:
+        for a, b in pairwise(parts):
+            op.equal_counts(a, b)
+    return _pieces(op, x, dim, parts)
+
+
+@rule("aten.tensor_split")
+def tensor_split(op: OpCall) -> Outcome:
+    if isinstance(op.get("sections"), int):
+        return chunk(op)
+    (x,) = op.operands("self")
+    dim = op.dim(x)
+    op.freeze(x.axes[dim], "split at given positions")
+    return _pieces(op, x, dim, _parts(op, x, dim))
+
+
+@rule("aten.split.Tensor", "aten.unsafe_split")
+def split(op: OpCall) -> Outcome:
+    """[A + B + C], size -> [A], [B], [C], all but the last of the given size."""
+    (x,) = op.operands("self")
+    dim = op.dim(x)
+    parts = _parts(op, x, dim)
+    for part in parts:
+        if part.size == op.get("split_size"):
+            op.sized("split_size", part)
+        else:
+            op.freeze(part, "shorter last part of a split")
+    return _pieces(op, x, dim, parts)
+
+
+@rule("aten.split_with_sizes", "aten.split.sizes", "aten.unsafe_split_with_sizes")
+def split_with_sizes(op: OpCall) -> Outcome:
+    x = op.tensors()[0]
+    dim = op.dim(x)
+    parts = _parts(op, x, dim)
+    name = "split_sizes" if "split_sizes" in op.arguments else "split_size"
+    for index, part in enumerate(parts):
+        op.sized(name, part, index)
+    return _pieces(op, x, dim, parts)
+
+
+def _parts(op: OpCall, x: Operand, dim: int) -> list[Axis]:
+    """The axis cut where the recorded outputs end."""
+    parts: list[Axis] = []
+    rest = x.axes[dim]
+    for shape in op.output_shapes[:-1]:
+        part, rest = op.cut(rest, shape[dim], "cut inside a row")
+        parts.append(part)
+    return [*parts, rest]
+
+
+def _pieces(op: OpCall, x: Operand, dim: int, parts: list[Axis]) -> Outcome:
+    return op.outcome(*((*x.axes[:dim], part, *x.axes[dim + 1 :]) for part in parts), zero=x)
+
+
+@rule("aten.unbind")
+def unbind(op: OpCall) -> Outcome:
+    """[3!, A], 0 -> [A] three times; the code counts the pieces."""
+    (x,) = op.operands("self")
+    dim = op.dim(x)
+    op.freeze(x.axes[dim], "unbound into separate tensors")
+    axes = (*x.axes[:dim], *x.axes[dim + 1 :])
+    return op.outcome(*(axes for _ in op.output_shapes), zero=x)
+
+
+@rule("aten.select")
+def select(op: OpCall) -> Outcome:
+    (x,) = op.operands("self")
+    dim = op.dim(x)
+    op.freeze(x.axes[dim], "one position is picked by number")
+    return op.outcome((*x.axes[:dim], *x.axes[dim + 1 :]), zero=x)
+
+
+@rule("aten.slice", "aten.narrow")
+def slice_(op: OpCall) -> Outcome:
+    """[A + B + C] from |A| to |A| + |B| -> [B]; numbers of the code determine what lies before or after."""
+    (x,) = op.operands("self")
+    dim = op.dim(x)
+    axis = x.axes[dim]
+    if op.op.startswith("aten.narrow"):
+        start, stop, step = op.get("start"), op.get("start") + op.get("length"), 1
+    else:
+        start, stop, step = op.get("start", 0), op.get("end", axis.size), op.get("step", 1)
+    if step != 1:
+        if is_free(axis):
+            op.freeze(axis, f"strided slice with step {step}")
+        return op.outcome(_with(x, dim, Fixed(op.output_shapes[0][dim])), zero=x)
+    first = max(0, start + axis.size) if start < 0 else min(start, axis.size)
+    last = max(0, stop + axis.size) if stop < 0 else min(stop, axis.size)
+    last = max(first, last)
+    before, rest = op.cut(axis, first, "slice inside a row")
+    middle, after = op.cut(rest, last - first, "slice inside a row")
+    if is_free(axis):
+        start_source, stop_source = _slice_sources(op)
+        if first:
+            _edge(op, start_source, start, before, concat((middle, after)))
+        if last < axis.size:
+            _edge(op, stop_source, stop, concat((before, middle)), after)
+    return op.outcome(_with(x, dim, middle), zero=x)
+
+
+def _with(x: Operand, dim: int, axis: Axis) -> tuple[Axis, ...]:
+    return (*x.axes[:dim], axis, *x.axes[dim + 1 :])
+
+
+def _edge(op: OpCall, source: Expression, number: int, before: Axis, after: Axis) -> None:
+    """An edge counted from the front fixes what lies before it; counted from the back, what lies after."""
+    if number >= 0:
+        op.size_is(source, before)
+    else:
+        op.size_is(Operation("*", -1, source) if not isinstance(source, int) else -source, after)
+
+
+def _slice_sources(op: OpCall) -> tuple[Expression, Expression]:
+    """Where start and end came from. In `x[a:b, c:d]` the slices of the index belong to the ops in order."""
+    start, stop = op.get("start", 0), op.get("end", 0)
+    if op.op.startswith("aten.narrow"):
+        first, length = op.size_source("start"), op.size_source("length")
+        if first is None or length is None:
+            return start, start + op.get("length")
+        return first, Operation("+", first, length)
+    origin = op.origin
+    if origin is None or origin.name not in ("__getitem__", "__setitem__"):
+        return start, stop
+    index = origin.args[1]
+    for item in index if isinstance(index, tuple) else (index,):
+        if isinstance(item, slice) and _matches(item.start, start, 0) and _matches(item.stop, stop, None):
+            return expression_of(item.start or 0), expression_of(item.stop if item.stop is not None else stop)
+    return start, stop
+
+
+def _matches(given: Any, seen: int, default: int | None) -> bool:
+    if given is None:
+        return default is None or seen == default
+    return isinstance(given, int) and int.__int__(given) == seen
+
+
+@rule("aten.pad", "aten.constant_pad_nd", "aten.reflection_pad1d", "aten.reflection_pad2d", "aten.reflection_pad3d",
+      "aten.replication_pad1d", "aten.replication_pad2d", "aten.replication_pad3d")  # fmt: skip
+def pad(op: OpCall) -> Outcome:
+    """[A] padded (1, 2) -> [1! + A + 2!]; other modes than constant look at positions."""
+    (x,) = op.operands("self")
+    padding = op.get("pad") or op.get("padding") or []
+    constant = op.op.startswith("aten.constant_pad") or (
+        op.op.startswith("aten.pad") and op.get("mode", "constant") == "constant"
+    )
+    axes = list(x.axes)
+    for index in range(len(padding) // 2):
+        left, right = padding[2 * index], padding[2 * index + 1]
+        dim = x.rank - 1 - index
+        if (left, right) == (0, 0):
+            continue
+        if not constant or left < 0 or right < 0:
+            op.freeze(axes[dim], "padded by reflection, replication or cropping")
+            axes[dim] = Fixed(op.output_shapes[0][dim])
+        else:
+            axes[dim] = concat((Fixed(left), axes[dim], Fixed(right)))
+    padded = any(padding)
+    return op.outcome(axes, zero=x if not padded or (constant and not op.get("value", 0)) else NOWHERE)
+
+
+@rule("aten.glu")
+def glu(op: OpCall) -> Outcome:
+    """[A + A] -> [A]: first half times the sigmoid of the second."""
+    (x,) = op.operands("self")
+    dim = op.dim(x, default=-1)
+    first, second = op.cut(x.axes[dim], x.axes[dim].size // 2, "halves of a gate")
+    op.unify(first, second)
+    return op.outcome(_with(x, dim, first), zero=x)
+
+
+@rule("aten.roll", "aten.flip", "aten.fliplr", "aten.flipud", "aten.rot90")
+def moved_positions(op: OpCall) -> Outcome:
+    """Positions change places along some dimensions; other dimensions pass."""
+    (x,) = op.operands("self")
+    base = op.op.split(".")[1]
+    dims = op.get("dims") or ({"fliplr": [1], "flipud": [0]}.get(base) or range(x.rank))
+    axes = list(x.axes)
+    op.mixes(x, *dims)
+    for dim in dims:
+        op.freeze(axes[dim], "positions change places")
+    if base == "rot90":
+        return op.outcome(op.fixed(op.output_shapes[0]))
+    return op.outcome(axes, zero=x)
+
+
+@rule("aten.triu", "aten.tril")
+def triangle(op: OpCall) -> Outcome:
+    """Which entries stay depends on row against column."""
+    (x,) = op.operands("self")
+    for axis in x.axes[-2:]:
+        op.freeze(axis, "row and column numbers are compared")
+    return op.outcome(x.axes, zero=x)

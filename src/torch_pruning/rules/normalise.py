@@ -1,0 +1,127 @@
+"""Normalisations: which axes they take statistics over, and which merely pass."""
+
+from __future__ import annotations
+
+from torch_pruning.axes.expression import product
+from torch_pruning.rules.call import NORMALISED, OpCall, Outcome
+from torch_pruning.rules.laws import NOWHERE, All, AnyOf, Law
+from torch_pruning.rules.operand import Operand
+from torch_pruning.rules.registry import rule
+
+
+def _affine(x: Law, weight: Operand | None, bias: Operand | None, centred: bool) -> Law:
+    """weight * normalised(x) + bias: a zero weight makes zeros; without one, zeros survive unless they are centred away."""
+    scaled: Law = weight if weight is not None else NOWHERE if centred else x
+    return All(scaled, bias)
+
+
+@rule("aten.batch_norm", "aten.native_batch_norm", "aten.cudnn_batch_norm", "aten._native_batch_norm_legit",
+      "aten._native_batch_norm_legit_no_training", "aten._batch_norm_impl_index", "aten._batch_norm_with_update")  # fmt: skip
+def batch_norm(op: OpCall) -> Outcome:
+    """[B, C, ...]: statistics over all but C, so C passes, in either mode."""
+    x, weight, bias, mean, variance = op.operands("input", "weight", "bias", "running_mean", "running_var")
+    channels = x.axes[1]
+    for vector in (weight, bias, mean, variance):
+        if vector is not None:
+            op.unify(channels, vector.axes[0])
+            op.role(vector, 0, NORMALISED)
+    for dim in (0, *range(2, x.rank)):
+        op.statistic(x.axes[dim], "batch norm")
+    op.mixes(x, *(dim for dim in range(x.rank) if dim != 1))
+    # (0 - 0) / sqrt(0 + eps) = 0: without weights, zeros pass where the statistics are zero too.
+    law = All(AnyOf(weight, All(x, mean)) if weight is not None else All(x, mean), bias)
+    outputs = [
+        x.axes if shape == x.shape else (channels,) if shape == (channels.size,) else op.fixed(shape)
+        for shape in op.output_shapes
+    ]
+    return op.outcome(*outputs, zero=law)
+
+
+@rule("aten.layer_norm", "aten.native_layer_norm")
+def layer_norm(op: OpCall) -> Outcome:
+    """Statistics over the last dimensions: those axes are inexact."""
+    x, weight, bias = op.operands("input", "weight", "bias")
+    return _over_last(op, x, weight, bias, "layer norm", _affine(x, weight, bias, centred=True))
+
+
+@rule("aten.rms_norm", "aten._fused_rms_norm")
+def rms_norm(op: OpCall) -> Outcome:
+    """x / sqrt(mean(x^2) + eps) * weight: only the number of units enters the mean."""
+    x, weight = op.operands("input", "weight")
+    return _over_last(op, x, weight, None, "rms norm", _affine(x, weight, None, centred=False))
+
+
+def _over_last(op: OpCall, x: Operand, weight: Operand | None, bias: Operand | None, text: str, law: Law) -> Outcome:
+    shape = op.get("normalized_shape")
+    first = x.rank - len(shape)
+    for index, axis in enumerate(x.axes[first:]):
+        for vector in (weight, bias):
+            if vector is not None:
+                op.unify(axis, vector.axes[index])
+                op.role(vector, index, NORMALISED)
+        op.sized("normalized_shape", axis, index)
+        if text == "rms norm":
+            op.counts(axis, x, text)
+        else:
+            op.statistic(axis, text)
+    op.mixes(x, *range(first, x.rank))
+    outputs = [x.axes if s == x.shape else (*x.axes[:first], *op.fixed(s[first:])) for s in op.output_shapes]
+    return op.outcome(*outputs, zero=law)
+
+
+@rule("aten.group_norm", "aten.native_group_norm")
+def group_norm(op: OpCall) -> Outcome:
+    """[B, G * C, ...]: statistics over C within each group; the groups pass."""
+    x, weight, bias = op.operands("input", "weight", "bias")
+    name = "num_groups" if "num_groups" in op.arguments else "group"
+    groups, within = op.split(x.axes[1], op.get(name), "groups of a group norm")
+    op.sized(name, groups)
+    op.statistic(within, "group norm")
+    for dim in range(2, x.rank):
+        op.statistic(x.axes[dim], "group norm")
+    channels = product((groups, within))
+    for vector in (weight, bias):
+        if vector is not None:
+            op.unify(channels, vector.axes[0])
+            op.role(vector, 0, NORMALISED)
+    op.mixes(x, *range(2, x.rank))
+    outputs = [x.axes if s == x.shape else op.fixed(s) for s in op.output_shapes]
+    return op.outcome(*outputs, zero=_affine(x, weight, bias, centred=True))
+
+
+@rule("aten.instance_norm")
+def instance_norm(op: OpCall) -> Outcome:
+    """[B, C, ...]: statistics over pixels; batch and channels pass. Zero channels stay zero: they are their own mean."""
+    x, weight, bias, mean, variance = op.operands("input", "weight", "bias", "running_mean", "running_var")
+    for vector in (weight, bias, mean, variance):
+        if vector is not None:
+            op.unify(x.axes[1], vector.axes[0])
+            op.role(vector, 0, NORMALISED)
+    for dim in range(2, x.rank):
+        op.statistic(x.axes[dim], "instance norm")
+    op.mixes(x, *range(2, x.rank))
+    return op.outcome(x.axes, zero=All(AnyOf(weight, x) if weight is not None else x, bias))
+
+
+@rule("aten._weight_norm", "aten._weight_norm_interface")
+def weight_norm(op: OpCall) -> Outcome:
+    """v * (g / norm(v)), the norm over all dimensions but `dim`."""
+    v, g = op.operands("v", "g")
+    dim = op.dim(v)
+    if v.rank == g.rank:
+        for a, b in zip(v.axes, g.axes, strict=True):
+            if b.size != 1:
+                op.unify(a, b)
+    for other in range(v.rank):
+        if other != dim:
+            op.sums(v.axes[other], v, "weight norm")
+    op.mixes(v, *(other for other in range(v.rank) if other != dim))
+    return op.outcome(*(v.axes if s == v.shape else g.axes for s in op.output_shapes), zero=AnyOf(v, g))
+
+
+@rule("aten.local_response_norm")
+def local_response_norm(op: OpCall) -> Outcome:
+    """Neighbouring channels enter each other's scale."""
+    x = op.tensors()[0]
+    op.freeze(x.axes[1], "neighbouring channels are compared")
+    return op.outcome(x.axes, zero=x)

@@ -1,0 +1,24 @@
+"""A tensor argument of an op, with the axes of its dimensions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch_pruning.axes.expression import Axis
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operand:
+    """`value` is the index of the recorded value; `name` is set for tensors that live on the model."""
+
+    value: int
+    axes: tuple[Axis, ...]
+    name: str = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(axis.size for axis in self.axes)
+
+    @property
+    def rank(self) -> int:
+        return len(self.axes)

@@ -1,0 +1,225 @@
+"""The two modes that record a run: one sees ops, the other the torch functions of the user's code and their sizes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from torch_pruning.axes.sizes import DimensionSource, Expression, TracedInt
+from torch_pruning.trace.program import Call, FunctionCall, Guard, Program, Value, ValueUse, Where
+
+_TORCH = torch.__path__[0] + os.sep
+_HERE = __file__.rsplit("trace", 1)[0]
+_SHAPE = torch.Tensor.shape
+_SIZE = torch.Tensor.size
+_NUMEL = torch.Tensor.numel
+# Functions through which a tensor's data or memory leaves torch.
+_LEAVING = {
+    getattr(torch.Tensor, name)
+    for name in (
+        "numpy",
+        "tolist",
+        "__array__",
+        "data_ptr",
+        "__dlpack__",
+        "untyped_storage",
+        "storage",
+        "share_memory_",
+    )
+}
+# Functions of torch.nn.functional that are Python inside and have a rule of their own.
+_OPAQUE = {torch.nn.functional.multi_head_attention_forward}
+
+
+class Recorder:
+    """Builds a Program. Tensors are told apart by identity, so each is kept alive until the run is over."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.of_tensor: dict[int, Value] = {}
+        self.alive: list[torch.Tensor] = []
+        self.by_storage: dict[int, list[Value]] = {}
+        self.functions: list[FunctionCall] = []
+        self.paths: dict[int, str] = {}
+        self.recording = True
+
+    # ---- values
+
+    def value(self, tensor: torch.Tensor, kind: str, name: str = "") -> Value:
+        """A new version of this tensor."""
+        strided = tensor.layout == torch.strided
+        value = Value(
+            len(self.program.values),
+            tuple(tensor.shape),
+            tensor.dtype,
+            tensor.untyped_storage()._cdata if strided else id(tensor),
+            kind,
+            name,
+            tensor.stride() if strided else (),
+            tensor.storage_offset() if strided else 0,
+        )
+        self.program.values.append(value)
+        if id(tensor) not in self.of_tensor:
+            self.alive.append(tensor)
+        self.of_tensor[id(tensor)] = value
+        self.by_storage.setdefault(value.storage, []).append(value)
+        return value
+
+    def lookup(self, tensor: torch.Tensor) -> Value:
+        """The current value of a tensor. One that appeared unseen (`p.data`) is the value it is a full view of, if any."""
+        value = self.of_tensor.get(id(tensor))
+        if value is not None:
+            return value
+        if tensor.layout == torch.strided:
+            for candidate in reversed(self.by_storage.get(tensor.untyped_storage()._cdata, [])):
+                same = candidate.shape == tuple(tensor.shape) and candidate.strides == tensor.stride()
+                if same and candidate.offset == tensor.storage_offset():
+                    self.of_tensor[id(tensor)] = candidate
+                    self.alive.append(tensor)
+                    return candidate
+        return self.value(tensor, "constant")
+
+    def encode(self, item: Any) -> Any:
+        if isinstance(item, torch.Tensor):
+            return self.lookup(item)
+        if isinstance(item, (list, tuple)):
+            return [self.encode(child) for child in item]
+        return item
+
+    # ---- calls
+
+    def record(self, op: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Any) -> Any:
+        """Run an op and write it down."""
+        encoded = tuple([self.encode(arg) for arg in args])
+        encoded_kwargs = {key: self.encode(arg) for key, arg in kwargs.items()}
+        out = run()
+        mutated = tuple([encoded[index] for index in _mutated(function) if index < len(encoded)])
+        outputs = self._outputs(out)
+        origin = self.functions[-1] if self.functions else None
+        self.program.calls.append(Call(op, function, encoded, encoded_kwargs, outputs, self.where(), origin, mutated))
+        return out
+
+    def _outputs(self, out: Any) -> Any:
+        if isinstance(out, torch.Tensor):
+            return self.value(out, "computed")
+        if isinstance(out, (list, tuple)):
+            return [self._outputs(item) for item in out]
+        return None
+
+    def where(self) -> Where:
+        """The innermost line outside torch and this package, and the innermost module around it."""
+        frame: FrameType | None = sys._getframe(2)
+        user: FrameType | None = None
+        module = ""
+        while frame is not None:
+            file = frame.f_code.co_filename
+            if user is None and not file.startswith((_TORCH, _HERE, "<")):
+                user = frame
+            if (
+                not module
+                and "self" in frame.f_code.co_varnames[:1]
+                and isinstance(owner := frame.f_locals.get("self"), nn.Module)
+            ):
+                module = self.paths.get(id(owner), "")
+            if user is not None and module:
+                break
+            frame = frame.f_back
+        if user is None:
+            return Where(module, "", 0, "")
+        return Where(module, user.f_code.co_filename, user.f_lineno, user.f_code.co_name)
+
+    # ---- sizes (the protocol of traced integers)
+
+    def guard(self, symbol: str, left: Expression, right: Expression, outcome: bool) -> None:
+        if self.recording:
+            self.program.guards.append(Guard(symbol, left, right, outcome, self.where()))
+
+    def value_use(self, expression: Expression) -> None:
+        if self.recording:
+            self.program.value_uses.append(ValueUse(expression, False, self.where()))
+
+    def uneven(self, expression: Expression) -> None:
+        if self.recording:
+            self.program.value_uses.append(ValueUse(expression, True, self.where()))
+
+    def dimension(self, tensor: torch.Tensor, dim: int) -> int:
+        value = self.lookup(tensor)
+        return TracedInt(value.shape[dim], DimensionSource(value.index, dim % len(value.shape)), self)
+
+
+_mutated_arguments: dict[Any, tuple[int, ...]] = {}
+
+
+def _mutated(function: Any) -> tuple[int, ...]:
+    """Positions of the arguments that an op writes to, by its schema."""
+    found = _mutated_arguments.get(function)
+    if found is None:
+        schema = getattr(function, "_schema", None)
+        arguments = schema.arguments if schema is not None else ()
+        found = tuple(i for i, a in enumerate(arguments) if a.alias_info is not None and a.alias_info.is_write)
+        _mutated_arguments[function] = found
+    return found
+
+
+class OpMode(TorchDispatchMode):
+    """Records every op that reaches the dispatcher."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func.namespace == "prim" or not self.recorder.recording:
+            return func(*args, **kwargs)
+        return self.recorder.record(str(func), func, args, kwargs, lambda: func(*args, **kwargs))
+
+
+class FunctionMode(TorchFunctionMode):
+    """Gives sizes their source, and keeps the arguments of the function that an op came from."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        recorder = self.recorder
+        if getattr(func, "__self__", None) is _SHAPE:
+            return torch.Size([recorder.dimension(args[0], dim) for dim in range(args[0].dim())])
+        if func is _SIZE and isinstance(args[0], torch.Tensor):
+            return self._size(*args, **kwargs)
+        if func is _NUMEL:
+            total: int = 1
+            for dim in range(args[0].dim()):
+                total = recorder.dimension(args[0], dim) * total
+            return total
+        name = getattr(func, "__name__", str(func))
+        if func in _LEAVING:
+            return recorder.record("torch.leave", func, args[:1], {}, lambda: func(*args, **kwargs))
+        recorder.functions.append(FunctionCall(func, name, args, kwargs))
+        try:
+            if func in _OPAQUE and recorder.recording:
+                return recorder.record(f"torch.{name}", func, args, kwargs, lambda: self._silently(func, args, kwargs))
+            return func(*args, **kwargs)
+        finally:
+            recorder.functions.pop()
+
+    def _size(self, tensor: torch.Tensor, dim: int | None = None) -> Any:
+        if dim is not None:
+            return self.recorder.dimension(tensor, int(dim))
+        return torch.Size([self.recorder.dimension(tensor, dim) for dim in range(tensor.dim())])
+
+    def _silently(self, func: Any, args: Any, kwargs: Any) -> Any:
+        self.recorder.recording = False
+        try:
+            return func(*args, **kwargs)
+        finally:
+            self.recorder.recording = True

@@ -1,0 +1,204 @@
+"""Run a model under recording, on fake tensors where possible, and leave it as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.overrides import TorchFunctionMode
+
+from torch_pruning.trace.program import Program, tensors_in
+from torch_pruning.trace.recorder import FunctionMode, OpMode, Recorder
+from torch_pruning.trace.substitute import substituted
+
+ForwardFn = Callable[[nn.Module, Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """How to call the model: its inputs, and optionally the user's own call and choice of outputs.
+
+    A dict is passed as keyword arguments, a tuple or list as positional ones, anything else as the only argument.
+    """
+
+    inputs: Any
+    forward_fn: ForwardFn | None = None
+    output_transform: Callable[[Any], Any] | None = None
+
+    def call(self, model: nn.Module, inputs: Any) -> Any:
+        if self.forward_fn is not None:
+            return self.forward_fn(model, inputs)
+        if isinstance(inputs, dict):
+            return model(**inputs)
+        if isinstance(inputs, (tuple, list)):
+            return model(*inputs)
+        return model(inputs)
+
+
+def trace(model: nn.Module, example: Example, mode: str = "eval") -> Program:
+    """Record one run of the model in "eval" or "train" mode.
+
+    Fake tensors first; where the model looks at data, real ones; where it calls autograd itself, real ones with grad.
+    The model, its inputs and the random state come back as they were. The model's own exceptions pass through.
+    """
+    program, error = _attempt(model, example, mode, "fake")
+    if error is None or _complete(program, model):
+        return program
+    for kind in ("real", "real+grad"):
+        real_program, real_error = _attempt(model, example, mode, kind)
+        if real_error is None:
+            return real_program
+        error = real_error if kind == "real" else error
+    raise error
+
+
+def _complete(program: Program, model: nn.Module) -> bool:
+    """A partial run is enough when every parameter was read before it failed (detectors fail in post-processing)."""
+    used = {value.storage for call in program.calls for value in call.inputs()}
+    return bool(program.calls) and all(
+        value.storage in used for name, value in program.state.items() if isinstance(_named(model, name), nn.Parameter)
+    )
+
+
+def _named(model: nn.Module, name: str) -> Any:
+    try:
+        return model.get_parameter(name)
+    except AttributeError:
+        return None
+
+
+def _attempt(model: nn.Module, example: Example, mode: str, kind: str) -> tuple[Program, BaseException | None]:
+    program = Program(mode, kind)
+    recorder = Recorder(program)
+    recorder.paths = {id(module): path for path, module in model.named_modules()}
+    stand_in = _fakes() if kind == "fake" else _clone
+
+    def replace_tensor(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        new = stand_in(name, tensor)
+        program.state[name] = recorder.value(new, "state", name)
+        return new
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_mode(model, training=mode == "train"))
+        stack.enter_context(_random_state())
+        stack.enter_context(_fast_path_off())
+        inputs = copied(example.inputs, stand_in)
+        program.inputs += [recorder.value(tensor, "input") for tensor, _ in tensors_in(inputs)]
+        stack.enter_context(substituted(model, replace_tensor, recorder, program.attributes))
+        stack.enter_context(torch.inference_mode(kind != "real+grad"))
+        try:
+            with OpMode(recorder), FunctionMode(recorder):
+                outputs = example.call(model, inputs)
+        except Exception as error:
+            program.failure = error
+            return program, error
+        finally:
+            recorder.recording = False
+        if example.output_transform is not None:
+            outputs = example.output_transform(outputs)
+        for tensor, opaque in tensors_in(outputs):
+            (program.carried if opaque else program.outputs).append(recorder.lookup(tensor))
+    return program, None
+
+
+def _fakes() -> Callable[[str, torch.Tensor], torch.Tensor]:
+    """Stand-ins without memory for floating-point tensors; copies of the others, which hold indices and masks."""
+    fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def make(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.is_floating_point() and not tensor.is_complex():
+            return tensor.detach().clone()
+        if tensor.layout != torch.strided:
+            return fake_mode.from_tensor(tensor)
+        strided = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+        device = torch.device("cpu") if tensor.device.type == "meta" else tensor.device
+        fake = FakeTensor(fake_mode, strided, device)
+        if isinstance(tensor, nn.Parameter):
+            fake._is_param = True  # type: ignore[attr-defined]
+        return fake
+
+    return make
+
+
+def _clone(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(tensor.detach().clone(), requires_grad=tensor.requires_grad)
+    return tensor.detach().clone()
+
+
+def copied(inputs: Any, stand_in: Callable[[str, torch.Tensor], torch.Tensor]) -> Any:
+    """A deep copy of the example inputs, containers and caches included, with every tensor replaced."""
+    with _ReplaceOnCopy(stand_in):
+        return copy.deepcopy(inputs)
+
+
+class _ReplaceOnCopy(TorchFunctionMode):
+    def __init__(self, stand_in: Callable[[str, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.stand_in = stand_in
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.__deepcopy__:
+            tensor, memo = args
+            if id(tensor) not in memo:
+                memo[id(tensor)] = self.stand_in("", tensor)
+            return memo[id(tensor)]
+        return func(*args, **(kwargs or {}))
+
+
+def doubled(example: Example) -> Example:
+    """The example with dim 0 of every input tensor repeated: batch norm refuses a batch of one in training mode."""
+
+    def twice(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        return torch.cat([tensor, tensor]) if tensor.dim() else tensor
+
+    return Example(copied(example.inputs, twice), example.forward_fn, example.output_transform)
+
+
+@contextlib.contextmanager
+def _mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Every module in the given mode; each gets its own flag back."""
+    before = [(module, module.training) for module in model.modules()]
+    try:
+        model.train(training)
+        yield
+    finally:
+        for module, flag in before:
+            module.training = flag
+
+
+@contextlib.contextmanager
+def _random_state() -> Iterator[None]:
+    devices = (
+        list(range(torch.cuda.device_count())) if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    )
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+@contextlib.contextmanager
+def _fast_path_off() -> Iterator[None]:
+    before = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def trace_modes(model: nn.Module, example: Example, modes: Sequence[str] = ("eval", "train")) -> list[Program]:
+    """One program per mode. Training mode is tried with a doubled batch too, and left out if the model refuses it."""
+    programs = [trace(model, example, modes[0])]
+    for mode in modes[1:]:
+        try:
+            programs.append(trace(model, example, mode))
+        except Exception:
+            with contextlib.suppress(Exception):
+                programs.append(trace(model, doubled(example), mode))
+    return programs
