@@ -1,6 +1,19 @@
 """Structural pruning for PyTorch: find which channels, heads and widths are coupled, and remove them physically."""
 
+from torch_pruning import strategy, utils
+from torch_pruning.dependency import DependencyGraph, DependencyPlan
 from torch_pruning.graph.graph import Graph, build_graph
+from torch_pruning.layers import (
+    mask_bias,
+    mask_weight,
+    prune_batchnorm,
+    prune_conv,
+    prune_group_conv,
+    prune_linear,
+    prune_prelu,
+    prune_related_conv,
+    prune_related_linear,
+)
 from torch_pruning.planning.plan import Plan
 from torch_pruning.planning.verify import Verification, verify
 from torch_pruning.pruner.decide import plan, prune
@@ -9,4 +22,27 @@ from torch_pruning.rules.registry import register_rule
 
 __version__ = "0.1.0"
 
-__all__ = ["Graph", "Plan", "PruneReport", "Verification", "build_graph", "plan", "prune", "register_rule", "verify"]
+__all__ = [
+    "DependencyGraph",
+    "DependencyPlan",
+    "Graph",
+    "Plan",
+    "PruneReport",
+    "Verification",
+    "build_graph",
+    "mask_bias",
+    "mask_weight",
+    "plan",
+    "prune",
+    "prune_batchnorm",
+    "prune_conv",
+    "prune_group_conv",
+    "prune_linear",
+    "prune_prelu",
+    "prune_related_conv",
+    "prune_related_linear",
+    "register_rule",
+    "strategy",
+    "utils",
+    "verify",
+]

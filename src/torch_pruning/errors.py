@@ -23,6 +23,10 @@ class FrozenAxisError(PruningError, ValueError):
     """The axis asked for cannot be pruned; the message says which op froze it, and where."""
 
 
+class ConstraintError(PruningError, ValueError):
+    """A removal that breaks a relation between sizes in the model's code; the message names what would have to follow."""
+
+
 class BudgetError(PruningError, ValueError):
     """A budget that no admissible choice of units meets; the message gives the closest reachable value."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 _serials = itertools.count()
@@ -47,17 +47,15 @@ class Axis:
 class Fixed(Axis):
     """An axis that was never free."""
 
-    __slots__ = ("_size",)
+    __slots__ = ("size",)
+
+    size: int
 
     def __init__(self, size: int) -> None:
-        self._size = size
-
-    @property
-    def size(self) -> int:
-        return self._size
+        self.size = size
 
     def __repr__(self) -> str:
-        return f"{self._size}!"
+        return f"{self.size}!"
 
 
 class Free(Axis):
@@ -68,10 +66,12 @@ class Free(Axis):
     split: the candidates for lanes. `depth` counts the cuts that led to it.
     """
 
-    __slots__ = ("_size", "bound", "depth", "name", "outers", "reason", "serial", "temporary")
+    __slots__ = ("bound", "depth", "name", "outers", "reason", "serial", "size", "temporary")
+
+    size: int
 
     def __init__(self, size: int, *, name: str = "", temporary: bool = False) -> None:
-        self._size = size
+        self.size = size
         self.name = name
         self.temporary = temporary
         self.bound: Axis | None = None
@@ -80,31 +80,28 @@ class Free(Axis):
         self.depth = 0
         self.serial = next(_serials)
 
-    @property
-    def size(self) -> int:
-        return self._size
-
     def shrink(self, size: int) -> None:
         """Set the number of units that are left after surgery."""
-        self._size = size
+        self.size = size
 
     def __repr__(self) -> str:
         if self.bound is not None:
             return repr(resolve(self))
-        return f"{self.name or 'x%d' % self.serial}:{self._size}{'!' if self.reason else ''}"
+        return f"{self.name or f'x{self.serial}'}:{self.size}{'!' if self.reason else ''}"
 
 
 class Product(Axis):
     """Row-major product of at least two factors. Build with `product`."""
 
-    __slots__ = ("factors",)
+    __slots__ = ("factors", "variables")
 
     def __init__(self, factors: tuple[Axis, ...]) -> None:
         self.factors = factors
+        self.variables = _variables(factors)
 
     @property
     def size(self) -> int:
-        return math.prod(factor.size for factor in self.factors)
+        return math.prod([factor.size for factor in self.factors])
 
     def __repr__(self) -> str:
         return "(" + " * ".join(map(repr, self.factors)) + ")"
@@ -113,17 +110,29 @@ class Product(Axis):
 class Concat(Axis):
     """At least two parts, one after another. Build with `concat`."""
 
-    __slots__ = ("parts",)
+    __slots__ = ("parts", "variables")
 
     def __init__(self, parts: tuple[Axis, ...]) -> None:
         self.parts = parts
+        self.variables = _variables(parts)
 
     @property
     def size(self) -> int:
-        return sum(part.size for part in self.parts)
+        return sum([part.size for part in self.parts])
 
     def __repr__(self) -> str:
         return "[" + " + ".join(map(repr, self.parts)) + "]"
+
+
+def _variables(children: tuple[Axis, ...]) -> tuple[Free, ...]:
+    """The Free axes of an expression when it was built. As long as none of them is bound it is in normal form."""
+    found: list[Free] = []
+    for child in children:
+        if isinstance(child, Free):
+            found.append(child)
+        elif isinstance(child, (Product, Concat)):
+            found += child.variables
+    return tuple(found)
 
 
 ONE = Fixed(1)
@@ -135,17 +144,22 @@ def product(axes: Iterable[Axis]) -> Axis:
     for axis in axes:
         axis = resolve(axis)
         for factor in axis.factors if isinstance(axis, Product) else (axis,):
-            if not isinstance(factor, Fixed):
-                factors.append(factor)
-            elif factor.size == 1:
+            if _is_one(factor):
                 continue
-            elif factors and isinstance(factors[-1], Fixed):
+            if isinstance(factor, Fixed) and factors and isinstance(factors[-1], Fixed):
                 factors[-1] = Fixed(factors[-1].size * factor.size)
             else:
                 factors.append(factor)
     if not factors:
         return ONE
     return factors[0] if len(factors) == 1 else Product(tuple(factors))
+
+
+def _is_one(factor: Axis) -> bool:
+    """Whether a factor is a single unit that stays: Fixed, or frozen as what a cut leaves over."""
+    if isinstance(factor, Fixed):
+        return factor.size == 1
+    return isinstance(factor, Free) and factor.size == 1 and factor.reason is not None
 
 
 def concat(axes: Iterable[Axis]) -> Axis:
@@ -170,38 +184,40 @@ def concat(axes: Iterable[Axis]) -> Axis:
 def resolve(axis: Axis) -> Axis:
     """The axis with all bindings followed, in normal form. Compresses the paths it walks.
 
-    Nesting is bounded by the number of splits (each divides a size) and of cuts (limited by `unify`),
-    so recursion is shallow whatever the depth of the network.
+    Chains of variables are walked in a loop, for they grow with the network. Nesting does not: it is bounded by the
+    number of splits (each divides a size) and of cuts (limited by `unify`), so it may recurse.
     """
     if isinstance(axis, Free):
-        if axis.bound is None:
-            return axis
-        axis.bound = resolve(axis.bound)
-        return axis.bound
+        return axis if axis.bound is None else _follow(axis)
     if isinstance(axis, Product):
-        factors = tuple(map(resolve, axis.factors))
-        return axis if _same(factors, axis.factors) else product(factors)
-    if isinstance(axis, Concat):
-        parts = tuple(map(resolve, axis.parts))
-        return axis if _same(parts, axis.parts) else concat(parts)
+        for leaf in axis.variables:
+            if leaf.bound is not None:
+                return product(axis.factors)
+    elif isinstance(axis, Concat):
+        for leaf in axis.variables:
+            if leaf.bound is not None:
+                return concat(axis.parts)
     return axis
 
 
-def _same(new: tuple[Axis, ...], old: tuple[Axis, ...]) -> bool:
-    return all(a is b for a, b in zip(new, old, strict=True))
+def _follow(axis: Free) -> Axis:
+    chain = []
+    end: Axis = axis
+    while isinstance(end, Free) and end.bound is not None:
+        chain.append(end)
+        end = end.bound
+    end = resolve(end)
+    for link in chain:
+        link.bound = end
+    return end
 
 
-def leaves(axis: Axis) -> Iterator[Free]:
+def leaves(axis: Axis) -> tuple[Free, ...]:
     """The Free axes of the resolved expression, left to right, repeated as often as they occur."""
     axis = resolve(axis)
     if isinstance(axis, Free):
-        yield axis
-    elif isinstance(axis, Product):
-        for factor in axis.factors:
-            yield from leaves(factor)
-    elif isinstance(axis, Concat):
-        for part in axis.parts:
-            yield from leaves(part)
+        return (axis,)
+    return axis.variables if isinstance(axis, (Product, Concat)) else ()
 
 
 def freeze(axis: Axis, reason: Reason) -> None:

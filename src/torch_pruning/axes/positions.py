@@ -19,10 +19,22 @@ class Kept:
 
     Without lanes, `rows` has the single key `()`. With lanes (h, ...), it has one key per combination of *original*
     positions of those axes; all rows are equally long.
+
+    Raises:
+        ValueError: if rows differ in length, or a key has not one position per lane axis.
     """
 
     rows: Mapping[tuple[int, ...], tuple[int, ...]]
     lanes: tuple[Free, ...] = ()
+
+    def __post_init__(self) -> None:
+        lengths = sorted({len(row) for row in self.rows.values()})
+        if len(lengths) != 1:
+            raise ValueError(f"every lane must keep equally many units, found {lengths}")
+        if any(len(key) != len(self.lanes) for key in self.rows):
+            raise ValueError(
+                f"a row is wanted per position of {len(self.lanes)} lane axes, found {list(self.rows)[:5]}"
+            )
 
     @property
     def count(self) -> int:
@@ -82,21 +94,23 @@ def lanes_within(axis: Axis, choice: Choice) -> set[Free]:
 
 def _laned_positions(axis: Product, lanes: Sequence[Free], choice: Choice, given: Mapping[Free, int]) -> list[int]:
     """Fix each combination of lane positions in turn, then put the slots back into row-major order."""
-    slots: dict[tuple[int, ...], int] = {}
-    kept_lanes = [_positions(lane, choice, given) for lane in lanes]
-    for combination in itertools.product(*(enumerate(kept) for kept in kept_lanes)):
-        here = {**given, **{lane: position for lane, (_, position) in zip(lanes, combination, strict=True)}}
-        slot_of_lane = {lane: entry for lane, entry in zip(lanes, combination, strict=True)}
+    assert len(set(lanes)) == len(lanes), f"an axis that stands twice in {axis!r} cannot say which lane is meant"
+    position_of_slots: dict[tuple[int, ...], int] = {}
+    for entries in itertools.product(*(enumerate(_positions(lane, choice, given)) for lane in lanes)):
+        entry_of = dict(zip(lanes, entries, strict=True))
+        here = {**given, **{lane: position for lane, (_, position) in entry_of.items()}}
         rows = [
-            [slot_of_lane[factor]] if factor in slot_of_lane else list(enumerate(_positions(factor, choice, here)))
+            [entry_of[factor]]
+            if isinstance(factor, Free) and factor in entry_of
+            else list(enumerate(_positions(factor, choice, here)))
             for factor in axis.factors
         ]
-        for entries in itertools.product(*rows):
+        for row in itertools.product(*rows):
             position = 0
-            for factor, (_, index) in zip(axis.factors, entries, strict=True):
+            for factor, (_, index) in zip(axis.factors, row, strict=True):
                 position = position * factor.size + index
-            slots[tuple(slot for slot, _ in entries)] = position
-    return [slots[slot] for slot in sorted(slots)]
+            position_of_slots[tuple(slot for slot, _ in row)] = position
+    return [position_of_slots[slots] for slots in sorted(position_of_slots)]
 
 
 def lane_combinations(lanes: Sequence[Free], choice: Choice) -> Iterator[dict[Free, int]]:
@@ -117,7 +131,10 @@ def unit_images(axis: Axis, leaf: Free) -> list[list[int]]:
 
 
 def owners_of_positions(axis: Axis) -> list[tuple[tuple[Free, int], ...]]:
-    """For each position, the (leaf, unit) pairs whose removal removes it. (H:2 * D:1) -> [((H,0),(D,0)), ((H,1),(D,0))]"""
+    """For each position, the (leaf, unit) pairs whose removal removes it.
+
+    (H:2 * D:2) -> [((H, 0), (D, 0)), ((H, 0), (D, 1)), ((H, 1), (D, 0)), ((H, 1), (D, 1))]
+    """
     axis = resolve(axis)
     if isinstance(axis, Fixed):
         return [()] * axis.size

@@ -7,94 +7,14 @@ as value uses.
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch_pruning.axes.expression import Axis, Concat, Fixed, Free, Product, resolve
-
-# ---------------------------------------------------------------- polynomials
-
-Symbol = Hashable
-Monomial = tuple[Symbol, ...]
-
-
-class Polynomial:
-    """A polynomial with integer coefficients: `{(): 3, (a, b): 2}` is 3 + 2ab. Monomials are sorted by identity."""
-
-    __slots__ = ("terms",)
-
-    def __init__(self, terms: Mapping[Monomial, int]) -> None:
-        self.terms = {monomial: factor for monomial, factor in terms.items() if factor}
-
-    @classmethod
-    def constant(cls, value: int) -> Polynomial:
-        return cls({(): value})
-
-    @classmethod
-    def symbol(cls, symbol: Symbol) -> Polynomial:
-        return cls({(symbol,): 1})
-
-    def __add__(self, other: Polynomial) -> Polynomial:
-        terms = dict(self.terms)
-        for monomial, factor in other.terms.items():
-            terms[monomial] = terms.get(monomial, 0) + factor
-        return Polynomial(terms)
-
-    def __neg__(self) -> Polynomial:
-        return Polynomial({monomial: -factor for monomial, factor in self.terms.items()})
-
-    def __sub__(self, other: Polynomial) -> Polynomial:
-        return self + -other
-
-    def __mul__(self, other: Polynomial) -> Polynomial:
-        terms: dict[Monomial, int] = {}
-        for a, x in self.terms.items():
-            for b, y in other.terms.items():
-                monomial = tuple(sorted(a + b, key=id))
-                terms[monomial] = terms.get(monomial, 0) + x * y
-        return Polynomial(terms)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Polynomial) and self.terms == other.terms
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self.terms.items()))
-
-    @property
-    def symbols(self) -> list[Symbol]:
-        """The symbols that occur, each once, in order of first appearance."""
-        return list(dict.fromkeys(symbol for monomial in self.terms for symbol in monomial))
-
-    @property
-    def value(self) -> int | None:
-        """The number, if the polynomial is constant; None otherwise."""
-        return None if any(self.terms) else self.terms.get((), 0)
-
-    def evaluate(self, counts: Callable[[Symbol], int]) -> int:
-        total = 0
-        for monomial, factor in self.terms.items():
-            for symbol in monomial:
-                factor *= counts(symbol)
-            total += factor
-        return total
-
-    def substitute(self, symbol: Symbol, replacement: Polynomial) -> Polynomial:
-        result = Polynomial({})
-        for monomial, factor in self.terms.items():
-            term = Polynomial({tuple(s for s in monomial if s != symbol): factor})
-            for _ in range(monomial.count(symbol)):
-                term = term * replacement
-            result = result + term
-        return result
-
-    def __repr__(self) -> str:
-        def show(monomial: Monomial, factor: int) -> str:
-            names = "*".join(getattr(s, "name", "") or str(s) for s in monomial)
-            return names if factor == 1 and names else f"{factor}*{names}" if names else str(factor)
-
-        return " + ".join(show(*item) for item in self.terms.items()) or "0"
+from torch_pruning.axes.polynomials import Polynomial
 
 
 def size_polynomial(axis: Axis) -> Polynomial:
@@ -246,13 +166,17 @@ class SizeLog(Protocol):
 
     def guard(self, symbol: str, left: Expression, right: Expression, outcome: bool) -> None: ...
 
-    def value_use(self, expression: Expression) -> None: ...
+    def value_use(self, expression: Expression) -> int: ...
 
     def uneven(self, expression: Expression) -> None: ...
 
 
 class TracedInt(int):
-    """An integer that remembers where it came from. It behaves as the plain number everywhere."""
+    """An integer that remembers where it came from. It behaves as the plain number everywhere.
+
+    What no subclass of `int` can notice: a float on the left (`1.0 / n`, `0.5 < n`), `math.log` and its kin, `int(n)`,
+    `range(n)`, the bitwise operators. Their results are plain numbers.
+    """
 
     expression: Expression
     log: SizeLog
@@ -270,12 +194,22 @@ class TracedInt(int):
         return float(int.__int__(self))
 
     def __truediv__(self, other: Any) -> Any:
-        self.log.value_use(self.expression)
-        return int.__truediv__(self, other) if isinstance(other, int) else NotImplemented
+        if not isinstance(other, int | float):
+            return NotImplemented
+        return self._number(int.__int__(self) / _plain_number(other), other, 1.0)
 
     def __rtruediv__(self, other: Any) -> Any:
-        self.log.value_use(self.expression)
-        return int.__rtruediv__(self, other) if isinstance(other, int) else NotImplemented
+        if not isinstance(other, int | float):
+            return NotImplemented
+        return self._number(_plain_number(other) / int.__int__(self), other, -1.0)
+
+    def _number(self, value: float, other: float, exponent: float) -> float:
+        """The result of a use as a number. Of two sizes it has no simple form."""
+        event = self.log.value_use(self.expression)
+        if isinstance(other, TracedInt):
+            other.log.value_use(other.expression)
+        plain = isinstance(other, TracedInt | TracedFloat) or not isinstance(value, float)
+        return value if plain else TracedFloat(value, event, exponent)
 
     def __deepcopy__(self, memo: Any) -> int:
         return int.__int__(self)
@@ -287,19 +221,93 @@ class TracedInt(int):
         return int, (int.__int__(self),)
 
     def __divmod__(self, other: Any) -> Any:
-        return (self // other, self % other)
+        if isinstance(other, float):
+            return _numbers(divmod(int.__int__(self), float(other)), self)
+        return (self // other, self % other) if isinstance(other, int) else NotImplemented
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return (other // self, other % self) if isinstance(other, int) else NotImplemented
 
     def __round__(self, digits: Any = None) -> Any:
+        return self if digits is None or digits >= 0 else int.__round__(self, digits)
+
+    def __pos__(self) -> TracedInt:
         return self
 
-    def __pos__(self) -> Any:
-        return self
+    __trunc__ = __floor__ = __ceil__ = __pos__
 
     def __neg__(self) -> Any:
         return 0 - self
 
+    def __abs__(self) -> Any:
+        return self if self >= 0 else -self
+
+    def __lshift__(self, other: Any) -> Any:
+        return self * (1 << other) if _is_shift(other) else int.__lshift__(self, other)
+
+    def __rshift__(self, other: Any) -> Any:
+        return self // (1 << other) if _is_shift(other) else int.__rshift__(self, other)
+
     def __bool__(self) -> bool:
         return bool(self != 0)
+
+    def __format__(self, spec: str) -> str:
+        return format(int.__int__(self), spec)  # text is no use as a number
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """`numpy.sqrt(n)`: a use as a number, of each input that is traced."""
+        for item in inputs:
+            if isinstance(item, TracedInt):
+                item.log.value_use(item.expression)
+        plain = [int.__int__(item) if isinstance(item, TracedInt) else item for item in inputs]
+        return getattr(ufunc, method)(*plain, **kwargs)
+
+
+def _is_shift(other: Any) -> bool:
+    return isinstance(other, int) and not isinstance(other, TracedInt) and other >= 0
+
+
+class TracedFloat(float):
+    """A number `k * size ** exponent`, k whatever it was: `event` is the value use in which the size became a number.
+
+    Multiplying and dividing by plain numbers keeps the form; anything else gives a plain float.
+    """
+
+    event: int
+    exponent: float
+
+    def __new__(cls, value: float, event: int, exponent: float) -> TracedFloat:
+        self = super().__new__(cls, value)
+        self.event = event
+        self.exponent = exponent
+        return self
+
+    def __mul__(self, other: Any) -> Any:
+        return self._with(float.__mul__(self, other), other, self.exponent)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._with(float.__truediv__(self, other), other, self.exponent)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self._with(float.__rtruediv__(self, other), other, -self.exponent)
+
+    def __neg__(self) -> Any:
+        return TracedFloat(-float(self), self.event, self.exponent)
+
+    def _with(self, value: Any, other: Any, exponent: float) -> Any:
+        if isinstance(other, TracedInt):
+            other.log.value_use(other.expression)
+        plain = isinstance(other, int | float) and not isinstance(other, TracedInt | TracedFloat)
+        return TracedFloat(value, self.event, exponent) if plain and value is not NotImplemented else value
+
+    def __reduce__(self) -> Any:
+        return float, (float(self),)
+
+
+def _plain_number(number: float) -> float:
+    return int.__int__(number) if isinstance(number, int) else float(number)
 
 
 def expression_of(number: int) -> Expression:
@@ -310,33 +318,41 @@ def expression_of(number: int) -> Expression:
 def _install(symbol: str, name: str) -> None:
     compute = _ARITHMETIC[symbol]
 
-    def combine(self: TracedInt, left: Any, right: Any) -> Any:
-        a, b = int(_plain(left)), int(_plain(right))
+    def combine(self: TracedInt, left: int, right: int, other: int) -> Any:
+        a, b = int.__int__(left), int.__int__(right)
         value = compute(a, b)
         if not isinstance(value, int):  # a negative power
-            self.log.value_use(self.expression)
-            return value
+            return self._number(value, other, b) if left is self else _numbers(value, self, other)
         expression = Operation(symbol, expression_of(left), expression_of(right))
         if symbol == "//" and a % b:
             self.log.uneven(expression)
         return TracedInt(value, expression, self.log)
 
-    def forward(self: TracedInt, other: Any) -> Any:
+    def forward(self: TracedInt, other: Any, modulus: Any = None) -> Any:
+        if modulus is not None:
+            return pow(int.__int__(self), other, modulus)
         if isinstance(other, int):
-            return combine(self, self, other)
-        if isinstance(other, float):
-            self.log.value_use(self.expression)
-        return getattr(int, f"__{name}__")(self, other)
+            return combine(self, self, other, other)
+        if not isinstance(other, float | complex):
+            return NotImplemented
+        value = compute(int.__int__(self), complex(other) if isinstance(other, complex) else float(other))
+        if symbol in ("*", "**") and isinstance(other, float):
+            return self._number(value, other, 1.0 if symbol == "*" else float(other))
+        return _numbers(value, self, other)
 
-    def backward(self: TracedInt, other: Any) -> Any:
-        if isinstance(other, int):
-            return combine(self, other, self)
-        if isinstance(other, float):
-            self.log.value_use(self.expression)
-        return getattr(int, f"__r{name}__")(self, other)
+    def backward(self: TracedInt, other: Any, modulus: Any = None) -> Any:
+        return combine(self, other, self, other) if isinstance(other, int) else NotImplemented
 
     setattr(TracedInt, f"__{name}__", forward)
     setattr(TracedInt, f"__r{name}__", backward)
+
+
+def _numbers(value: Any, *operands: Any) -> Any:
+    """The value, after logging that each traced operand was used as a number."""
+    for operand in operands:
+        if isinstance(operand, TracedInt):
+            operand.log.value_use(operand.expression)
+    return value
 
 
 def _install_comparison(symbol: str, name: str) -> None:
@@ -344,18 +360,30 @@ def _install_comparison(symbol: str, name: str) -> None:
 
     def compare(self: TracedInt, other: Any) -> Any:
         if isinstance(other, float):
-            self.log.value_use(self.expression)
+            outcome = compute(int.__int__(self), float(other))
+            bound = _integer_bound(symbol, float(other))
+            if bound is not None:
+                self.log.guard(symbol, self.expression, bound, outcome)
+            return outcome
         if not isinstance(other, int):
-            return getattr(int, f"__{name}__")(self, other)
-        outcome = compute(_plain(self), _plain(other))
+            return NotImplemented
+        outcome = compute(int.__int__(self), int.__int__(other))
         self.log.guard(symbol, self.expression, expression_of(other), outcome)
         return outcome
 
     setattr(TracedInt, f"__{name}__", compare)
 
 
-def _plain(number: int) -> int:
-    return int.__int__(number)
+def _integer_bound(symbol: str, number: float) -> int | None:
+    """The integer that stands for a float in a comparison with sizes; None if all sizes compare alike.
+
+    n < 2.5 is n < 3; n >= 2.5 is n >= 3; n == 2.5 is never true.
+    """
+    if not math.isfinite(number):
+        return None
+    if symbol in ("==", "!="):
+        return int(number) if number.is_integer() else None
+    return math.ceil(number) if symbol in ("<", ">=") else math.floor(number)
 
 
 for _symbol, _name in {"+": "add", "-": "sub", "*": "mul", "//": "floordiv", "%": "mod", "**": "pow"}.items():

@@ -1,6 +1,9 @@
-"""Unification of axis expressions. Freezing is always sound, and everything is monotone: constraints only accumulate."""
+"""Unification of axis expressions. Freezing is always sound; everything is monotone: constraints only accumulate."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
 
 from torch_pruning.axes.expression import (
     Axis,
@@ -16,8 +19,9 @@ from torch_pruning.axes.expression import (
     resolve,
 )
 
-# A shifted concatenation `[A + B] ~ [B + A]` would grind its parts to dust (Euclid's algorithm on their sizes).
-MAX_CUTS = 64
+# No axis is cut into more parts than this; it is frozen instead. A shifted concatenation `[A + B] ~ [B + A]` would
+# grind its parts to dust (Euclid's algorithm on their sizes).
+MAX_PARTS = 64
 
 
 def unify(a: Axis, b: Axis, reason: Reason) -> None:
@@ -45,7 +49,7 @@ def unify(a: Axis, b: Axis, reason: Reason) -> None:
 
 def _fix(axis: Axis, reason: Reason) -> None:
     """Freeze what tensors own; inference variables become Fixed."""
-    for leaf in list(leaves(axis)):
+    for leaf in leaves(axis):
         if leaf.temporary and leaf.reason is None:
             leaf.bound = Fixed(leaf.size)
         elif leaf.reason is None:
@@ -56,35 +60,118 @@ def _bind(a: Axis, b: Axis, reason: Reason) -> None:
     """Bind a Free to the other side. Of two, the inference variable (or else the younger) gives way."""
     if isinstance(a, Free) and isinstance(b, Free):
         free, other = (a, b) if (a.temporary, a.serial) > (b.temporary, b.serial) else (b, a)
-        assert isinstance(other, Free)
-        other.outers += free.outers
-        other.name = other.name or free.name
+        _merge(free, other)
+        return
+    whole: Axis
+    if isinstance(a, Free):
+        free, whole = a, b
     else:
-        free, other = (a, b) if isinstance(a, Free) else (b, a)
-        assert isinstance(free, Free)
-        if any(leaf is free for leaf in leaves(other)):
-            freeze(other, reason)
-            return
+        assert isinstance(b, Free)
+        free, whole = b, a
+    inside = leaves(whole)
+    if free in inside:  # only beside factors of a single unit: no axis is longer than itself
+        freeze(whole, reason)
+        return
     if free.reason is not None:
-        freeze(other, free.reason)
-    if isinstance(other, Free) and other.reason is not None and free.reason is None:
-        free.reason = other.reason
-    if not free.temporary:
-        for leaf in leaves(other):
-            leaf.temporary = False
+        freeze(whole, free.reason)
+    for leaf in inside:
+        leaf.temporary = leaf.temporary and free.temporary
+        leaf.depth = max(leaf.depth, free.depth)
+    if isinstance(whole, Product):
+        _note_outers(free, whole)
+    free.bound = whole
+
+
+def _merge(free: Free, other: Free) -> None:
+    """Bind a variable to another, which takes over everything that is known about it."""
+    other.reason = other.reason or free.reason
+    other.temporary = other.temporary and free.temporary
+    other.depth = max(other.depth, free.depth)
+    other.name = other.name or free.name
+    other.outers = tuple(dict.fromkeys(other.outers + free.outers))
+    free.reason = free.reason or other.reason
     free.bound = other
 
 
+def _note_outers(free: Free, whole: Product) -> None:
+    """A variable that is bound to a product of younger ones has been split by it, as a view splits a width.
+
+    Bound to a product of older ones, it is what they were joined into, which says nothing about lanes.
+    """
+    before = free.outers
+    for factor in whole.factors:
+        if isinstance(factor, Free) and factor.serial > free.serial:
+            factor.outers = tuple(dict.fromkeys(factor.outers + before))
+            before = (*before, factor)
+
+
 def _match_parts(a: Axis, b: Axis, reason: Reason) -> list[tuple[Axis, Axis]]:
-    if not isinstance(a, Concat):
-        a, b = b, a
-    assert isinstance(a, Concat)
-    cut = split_concat(b, a.parts[0].size, reason)
-    if cut is None:
-        freeze(a, reason)
-        freeze(b, reason)
-        return []
-    return [(concat(a.parts[1:]), cut[1]), (a.parts[0], cut[0])]
+    """Pairs that must be the same axis, for a concatenation and another expression, rightmost pair first."""
+    pairs: list[tuple[Axis, Axis]] = []
+    for left, right in _aligned(_parts(a), _parts(b)):
+        if len(left) == len(right) == 1 or any(len(side) == 1 and isinstance(side[0], Free) for side in (left, right)):
+            pairs.append((concat(left), concat(right)))  # nothing to cut
+        elif _would_grind(left, right):
+            freeze(concat((*left, *right)), reason)
+        else:
+            pairs += _cut_alike(left, right, reason)
+    return pairs[::-1]
+
+
+def _parts(axis: Axis) -> tuple[Axis, ...]:
+    return axis.parts if isinstance(axis, Concat) else (axis,)
+
+
+def _aligned(left: Sequence[Axis], right: Sequence[Axis]) -> Iterator[tuple[list[Axis], list[Axis]]]:
+    """Both sides divided wherever a boundary lies on both: [2, 3, 5], [5, 1, 4] -> ([2, 3], [5]), ([5], [1, 4])."""
+    others = iter(right)
+    here: list[Axis] = []
+    there: list[Axis] = []
+    ahead = 0  # by how many positions `here` is longer than `there`
+    for part in left:
+        here.append(part)
+        ahead += part.size
+        while ahead > 0:
+            there.append(next(others))
+            ahead -= there[-1].size
+        if ahead == 0:
+            yield here, there
+            here, there = [], []
+
+
+def _would_grind(left: Sequence[Axis], right: Sequence[Axis]) -> bool:
+    """Whether both sides cut the same variable at different positions, into too many parts as far as sizes tell."""
+    if not {leaf for part in left for leaf in _cuttable(part)} & {leaf for part in right for leaf in _cuttable(part)}:
+        return False
+    sizes = [part.size for part in (*left, *right)]
+    return sum(sizes) // 2 // math.gcd(*sizes) > MAX_PARTS
+
+
+def _cuttable(axis: Axis) -> tuple[Free, ...]:
+    """The variables that a cut of this axis may divide: of a Product, those of the first factor."""
+    return leaves(axis.factors[0]) if isinstance(axis, Product) else leaves(axis)
+
+
+def _cut_alike(left: Sequence[Axis], right: Sequence[Axis], reason: Reason) -> list[tuple[Axis, Axis]]:
+    """Walk both concatenations; the longer part is cut where the shorter ends, or both are frozen."""
+    pairs: list[tuple[Axis, Axis]] = []
+    here, there = list(left[::-1]), list(right[::-1])
+    while here:
+        x, y = here.pop(), there.pop()
+        if x.size == y.size:
+            pairs.append((x, y))
+            continue
+        rest = here if x.size > y.size else there
+        longer, shorter = (x, y) if x.size > y.size else (y, x)
+        cut = split_concat(longer, shorter.size, reason)
+        if cut is None:
+            freeze(longer, reason)
+            freeze(shorter, reason)
+            rest.append(Fixed(longer.size - shorter.size))  # freezes what it meets
+        else:
+            pairs.append((cut[0], shorter))
+            rest.append(cut[1])
+    return pairs
 
 
 def _match_factors(left: list[Axis], right: list[Axis], reason: Reason) -> list[tuple[Axis, Axis]]:
@@ -103,7 +190,7 @@ def _match_factors(left: list[Axis], right: list[Axis], reason: Reason) -> list[
             return pairs
         larger[:1] = [halves[1]]
         pairs.append((halves[0], smaller.pop(0)))
-    # What is left on one side has size 1: a Free that surgery has shrunk to a single unit.
+    freeze(product((*left, *right)), reason)  # single units
     return pairs
 
 
@@ -123,8 +210,9 @@ def split_product(axis: Axis, outer: int, reason: Reason) -> tuple[Axis, Axis] |
     if isinstance(axis, Fixed):
         return Fixed(outer), Fixed(inner)
     if isinstance(axis, Free):
-        first, second = _child(axis, outer), _child(axis, inner)
-        first.outers, second.outers = axis.outers, (*axis.outers, first)
+        first, second = _child(axis, outer, reason), _child(axis, inner, reason)
+        assert isinstance(second, Free)
+        second.outers = (*axis.outers, first)
         axis.bound = Product((first, second))
         return first, second
     if isinstance(axis, Product):
@@ -171,13 +259,12 @@ def split_concat(axis: Axis, position: int, reason: Reason) -> tuple[Axis, Axis]
     if isinstance(axis, Fixed):
         return Fixed(position), Fixed(axis.size - position)
     if isinstance(axis, Free):
-        if axis.depth >= MAX_CUTS:
+        if axis.depth >= MAX_PARTS - 1:
             return None
-        first, second = _child(axis, position), _child(axis, axis.size - position)
-        for part in (first, second):
-            part.depth, part.outers = axis.depth + 1, axis.outers
+        axis.depth += 1
+        first, second = _child(axis, position, reason), _child(axis, axis.size - position, reason)
         axis.bound = concat((first, second))
-        return resolve(first), resolve(second)
+        return first, second
     if isinstance(axis, Product):
         row = axis.size // axis.factors[0].size
         if position % row:
@@ -201,8 +288,12 @@ def split_concat(axis: Axis, position: int, reason: Reason) -> tuple[Axis, Axis]
     return concat(before), concat(after)
 
 
-def _child(parent: Free, size: int) -> Free:
-    """A variable made by dividing another one: it inherits everything but the size."""
+def _child(parent: Free, size: int, reason: Reason) -> Axis:
+    """A variable made by dividing another one: it inherits everything but the size. A single unit cannot be removed."""
+    if size == 1 and parent.temporary and parent.reason is None:
+        return Fixed(1)
     child = Free(size, name=parent.name, temporary=parent.temporary)
-    child.reason = parent.reason
+    child.depth = parent.depth
+    child.outers = parent.outers
+    child.reason = parent.reason or (Reason("a single unit, cut off", reason.where) if size == 1 else None)
     return child

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +16,7 @@ from torch_pruning.axes.sizes import (
     DimensionSource,
     Expression,
     Polynomial,
+    Ratio,
     evaluate,
     holds,
     size_polynomial,
@@ -20,6 +24,7 @@ from torch_pruning.axes.sizes import (
     to_ratio,
 )
 from torch_pruning.graph.infer import Inferred, axes_of
+from torch_pruning.rules.call import ScaleRepair
 from torch_pruning.trace.program import Guard
 
 _ZERO = Polynomial({})
@@ -57,6 +62,18 @@ class GuardCheck:
     program: int
 
 
+@dataclass(frozen=True, slots=True)
+class NumberUse:
+    """A size that was used as a number and will change with `axes`: event `event` of a program."""
+
+    axes: tuple[Free, ...]
+    size: Ratio | None
+    event: int
+    where: Any
+    program: int
+    repair: ScaleRepair | None = None
+
+
 @dataclass(slots=True)
 class Constraints:
     """What sizes ask of counts and attributes."""
@@ -65,7 +82,7 @@ class Constraints:
     attribute_values: dict[AttributeSource, int] = field(default_factory=dict)
     counts: list[CountConstraint] = field(default_factory=list)
     guards: list[GuardCheck] = field(default_factory=list)
-    number_uses: list[tuple[Free, Any]] = field(default_factory=list)
+    number_uses: list[NumberUse] = field(default_factory=list)
     at_least_two: set[Free] = field(default_factory=set)
 
 
@@ -174,7 +191,7 @@ def _substituted(polynomial: Polynomial, definitions: Mapping[AttributeSource, D
         definition = definitions.get(symbol) if isinstance(symbol, AttributeSource) else None
         if definition is None:
             continue
-        degree = max(monomial.count(symbol) for monomial in polynomial.terms)
+        degree = max((monomial.count(symbol) for monomial in polynomial.terms), default=0)  # 0: they cancelled
         total = _ZERO
         for monomial, factor in polynomial.terms.items():
             power = monomial.count(symbol)
@@ -204,8 +221,7 @@ def _definition(polynomial: Polynomial) -> tuple[AttributeSource, Polynomial, in
 def _constrain(polynomial: Polynomial, where: Any, axes: list[Axis], result: Constraints) -> None:
     if polynomial == _ZERO:
         return
-    common = math.gcd(*polynomial.terms.values())
-    polynomial = Polynomial({m: f // common for m, f in polynomial.terms.items()})
+    polynomial = _cancelled(polynomial)
     if any(result_.polynomial in (polynomial, -polynomial) for result_ in result.counts):
         return
     # Only homogeneous equations can be met by scaling counts; a constant term ties them to a number of the code.
@@ -216,6 +232,17 @@ def _constrain(polynomial: Polynomial, where: Any, axes: list[Axis], result: Con
                 symbol.reason = Reason(text, where)
         return
     result.counts.append(CountConstraint(polynomial, where))
+
+
+def _cancelled(polynomial: Polynomial) -> Polynomial:
+    """Without the factors that all terms share; counts are positive. 2hd - 2he -> d - e."""
+    number = math.gcd(*polynomial.terms.values())
+    shared = functools.reduce(operator.and_, (Counter(monomial) for monomial in polynomial.terms))
+    terms = {}
+    for monomial, factor in polynomial.terms.items():
+        rest = Counter(monomial) - shared
+        terms[tuple(sorted(rest.elements(), key=id))] = factor // number
+    return Polynomial(terms)
 
 
 def refreeze(result: Constraints) -> None:
@@ -233,21 +260,41 @@ def refreeze(result: Constraints) -> None:
 
 def _number_uses(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]], result: Constraints) -> None:
     """Sizes used as numbers: count-only marks, unless the attribute they come from keeps its value."""
-    for use in inferred.program.value_uses:
-        for source in sources(use.expression):
-            if isinstance(source, DimensionSource):
-                axis = axes_of(inferred.program.values[source.value], inferred, of_state)[source.dim]
-                symbols: Iterable[Any] = list(leaves(axis))
-            else:
-                definition = result.definitions.get(source)
-                symbols = definition.polynomial.symbols if definition else ()
-            for symbol in symbols:
-                if not isinstance(symbol, Free) or symbol.reason is not None:
-                    continue
-                if use.uneven:
-                    symbol.reason = Reason("a size divided with a remainder", use.where)
-                else:
-                    result.number_uses.append((symbol, use.where))
+    uses = [(event, use.expression, use.where, use.uneven, None) for event, use in enumerate(inferred.program.value_uses)]
+    scalars = [(-1, expression, where, False, repair) for expression, where, repair in inferred.facts.scalar_uses]
+    for event, expression, where, uneven, repair in (*uses, *scalars):
+        axes = _varying(expression, inferred, of_state, result)
+        if uneven:
+            for axis in axes:
+                axis.reason = Reason("a size divided with a remainder", where)
+        elif axes:
+            size = to_ratio(expression, lambda source: _defined(source, inferred, of_state, result))
+            result.number_uses.append(NumberUse(tuple(axes), size, event, where, id(inferred), repair))
+
+
+def _varying(
+    expression: Expression, inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]], result: Constraints
+) -> list[Free]:
+    """The free axes that the value of an expression depends on."""
+    axes: list[Free] = []
+    for source in sources(expression):
+        if isinstance(source, DimensionSource):
+            axes += leaves(axes_of(inferred.program.values[source.value], inferred, of_state)[source.dim])
+        elif source in result.definitions:
+            axes += [s for s in result.definitions[source].polynomial.symbols if isinstance(s, Free)]
+    return [axis for axis in dict.fromkeys(axes) if axis.reason is None]
+
+
+def _defined(
+    source: AttributeSource | DimensionSource, inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]], result: Constraints
+) -> Polynomial:
+    """A source as a polynomial in counts: attributes by their definition, or the value they keep."""
+    if isinstance(source, DimensionSource):
+        return _polynomial(source, inferred, of_state)
+    definition = result.definitions.get(source)
+    if definition is None or definition.divisor != 1:
+        return Polynomial.constant(result.attribute_values[source])
+    return definition.polynomial
 
 
 def _guards(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]], result: Constraints) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch_pruning.axes.expression import Axis, Free, leaves
 from torch_pruning.graph.infer import Inferred, axes_of
+from torch_pruning.rules.call import ScaleRepair
 from torch_pruning.rules.laws import ZeroSet, zero_set
 from torch_pruning.rules.operand import Operand
 from torch_pruning.trace.program import Where
@@ -20,6 +22,7 @@ class Mark:
     where: Where | None
     mode: str
     count_only: bool = False
+    repair: ScaleRepair | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.text} at {self.where}" if self.where else self.text
@@ -28,11 +31,8 @@ class Mark:
 def find_marks(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) -> dict[Free, list[Mark]]:
     """The marks of one program, by Free axis. Frozen axes cannot be pruned and get none."""
     zeros = _ZeroSets(inferred, of_state)
-    pending: dict[int, list[int]] = {}
     statistics = inferred.facts.statistics
     marks: dict[Free, list[Mark]] = {}
-    for index, statistic in enumerate(statistics):
-        pending.setdefault(id(statistic.where), []).append(index)
     zeros.run()
     for statistic in statistics:
         axes = frozenset(leaf for leaf in leaves(statistic.axis) if leaf.reason is None)
@@ -43,8 +43,17 @@ def find_marks(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) -> 
             if leaf in exact and statistic.kind == "sum":
                 continue
             count_only = statistic.kind == "count" and leaf in exact
-            marks.setdefault(leaf, []).append(Mark(statistic.text, statistic.where, inferred.program.mode, count_only))
+            repair = statistic.repair if count_only else None
+            mark = Mark(statistic.text, statistic.where, inferred.program.mode, count_only, repair)
+            marks.setdefault(leaf, []).append(mark)
     return marks
+
+
+def zero_sets(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) -> dict[int, ZeroSet]:
+    """For every live value, by index, the Free axes on which it is zero where units are removed."""
+    zeros = _ZeroSets(inferred, of_state)
+    zeros.run()
+    return zeros.zero
 
 
 class _ZeroSets:
@@ -58,13 +67,17 @@ class _ZeroSets:
         self.by_storage: dict[int, list[int]] = {}
 
     def run(self) -> None:
-        for call, law in self.inferred.laws:
+        for call, laws in self.inferred.laws:
             for value in call.inputs():
                 self._enter(value)
             results = list(call.results())
-            for value in results:
+            for value, law in zip(results, laws, strict=True):
                 carried = self._carried(value)
-                self.zero[value.index] = zero_set(law, self._of_operand, self._carried_by, carried)
+                repeated = self._repeated(value)
+                # An operand may be zero on an axis that was summed over; the result says nothing about that one.
+                self.zero[value.index] = carried & zero_set(
+                    law, self._of_operand, self._carried_by, carried, repeated
+                )
                 self.by_storage.setdefault(value.storage, []).append(value.index)
             self._spoil_aliases(call, results)
 
@@ -86,6 +99,12 @@ class _ZeroSets:
             found = frozenset(leaf for axis in axes for leaf in leaves(axis))
             self.carried[value.index] = found  # type: ignore[attr-defined]
         return found
+
+    def _repeated(self, value: object) -> ZeroSet:
+        """The axes that lie on several dimensions of a value."""
+        axes = axes_of(value, self.inferred, self.of_state)  # type: ignore[arg-type]
+        count = Counter(leaf for axis in axes for leaf in set(leaves(axis)))
+        return frozenset(leaf for leaf, dims in count.items() if dims > 1)
 
     def _of_operand(self, operand: Operand) -> ZeroSet:
         return self.zero.get(operand.value, frozenset())

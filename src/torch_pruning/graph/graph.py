@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from torch_pruning.axes.expression import Axis, Free, Reason, freeze, leaves
+from torch_pruning.axes.expression import Axis, Free, Reason, freeze, leaves, resolve
+from torch_pruning.axes.positions import Choice
+from torch_pruning.axes.sizes import Ratio
 from torch_pruning.axes.unify import unify
 from torch_pruning.graph.clusters import Cluster, find_clusters
 from torch_pruning.graph.constraints import Constraints, CountConstraint, collect, refreeze
@@ -18,7 +20,9 @@ from torch_pruning.graph.exactness import Mark, find_marks
 from torch_pruning.graph.groups import Group, find_groups
 from torch_pruning.graph.infer import Inferred, infer, state_axes
 from torch_pruning.graph.lanes import find_lanes
+from torch_pruning.graph.repair import Repair, RepairFinder
 from torch_pruning.graph.unused import freeze_unused
+from torch_pruning.rules.call import ScaleRepair
 from torch_pruning.trace.program import Program
 from torch_pruning.trace.substitute import named_tensors
 from torch_pruning.trace.tracer import Example, trace_modes
@@ -39,6 +43,14 @@ class FrozenRow:
         return str(self.where) if self.where is not None else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """One plan that was carried out: what each axis kept, and how many units it had before."""
+
+    choice: Choice
+    sizes: Mapping[Free, int]
+
+
 @dataclass(slots=True)
 class Graph:
     """Axes of every tensor of a model, and what follows from them. Built by `build_graph`."""
@@ -54,8 +66,14 @@ class Graph:
     cost_of: CostModel
     parameters: frozenset[str]
     attention_layers: frozenset[str] = frozenset()
-    epoch: int = 0
+    repairs: list[Repair] = field(default_factory=list)
+    executed: list[Executed] = field(default_factory=list)
     group_of: dict[Free, Group] = field(default_factory=dict)
+
+    @property
+    def epoch(self) -> int:
+        """How many plans have been carried out; positions are those after the last of them."""
+        return len(self.executed)
 
     def cost(self, counts: Counts | None = None) -> CostValue:
         """Parameters and MACs (of one sample) under these counts of free axes; absent ones keep all units."""
@@ -123,7 +141,9 @@ def build_graph(
         )
     )
     clusters, held = find_clusters(free, constraints.counts)
-    marks = _all_marks(inferred, of_state, constraints)
+    for name, axes in of_state.items():
+        of_state[name] = tuple(map(resolve, axes))
+    marks, repairs = _all_marks(inferred, of_state, constraints)
     lanes = find_lanes(inferred, of_state)
     roles = [role for program in inferred for role in program.facts.roles]
     groups = find_groups(of_state, roles, marks, lanes, constraints.at_least_two)
@@ -134,6 +154,7 @@ def build_graph(
     graph = Graph(model, examples[0], of_state, inferred, constraints, groups, clusters, held, cost, parameters)
     graph.attention_layers = frozenset(path for program in inferred for path in program.facts.replaced_modules)
     graph.group_of = {group.axis: group for group in groups}
+    graph.repairs = repairs
     _name_ties(graph)
     return graph
 
@@ -172,14 +193,39 @@ def _only_stock_attention(model: nn.Module, inferred: Sequence[Inferred]) -> Non
 
 def _all_marks(
     inferred: Sequence[Inferred], of_state: Mapping[str, tuple[Axis, ...]], constraints: Constraints
-) -> dict[Free, list[Mark]]:
+) -> tuple[dict[Free, list[Mark]], list[Repair]]:
+    """The marks that stay, and the repairs that lift the others."""
     marks: dict[Free, list[Mark]] = {}
+    repairs: dict[tuple[str, Repair], None] = {}
     for program in inferred:
+        finder = RepairFinder(program, of_state)
+        tried: dict[ScaleRepair, Repair | None] = {}
+
+        def lifted(
+            wanted: ScaleRepair, size: Ratio | None = None, finder: RepairFinder = finder, tried: dict[Any, Any] = tried
+        ) -> bool:
+            if wanted not in tried:
+                tried[wanted] = finder.find(wanted, size)
+            return tried[wanted] is not None
+
         for leaf, found in find_marks(program, of_state).items():
-            marks.setdefault(leaf, []).extend(found)
-    for leaf, where in constraints.number_uses:
-        marks.setdefault(leaf, []).append(Mark("its size is used as a number", where, "eval", count_only=True))
-    return marks
+            stay = [mark for mark in found if mark.repair is None or not lifted(mark.repair)]
+            if stay:
+                marks.setdefault(leaf, []).extend(stay)
+        for use in constraints.number_uses:
+            if use.program != id(program):
+                continue
+            wanted = [repair for repair in program.facts.number_repairs if repair.event == use.event]
+            if use.event < 0:
+                wanted = [] if use.repair is None else [use.repair]
+            if use.size is None or not wanted or not all(lifted(repair, use.size) for repair in wanted):
+                for leaf in use.axes:
+                    mark = Mark("its size is used as a number", use.where, program.program.mode, count_only=True)
+                    marks.setdefault(leaf, []).append(mark)
+        for wanted_repair, repair in tried.items():
+            if repair is not None:
+                repairs[(str(wanted_repair.where), repair)] = None
+    return marks, [repair for _, repair in repairs]
 
 
 def _batch(program: Program) -> int:

@@ -12,7 +12,7 @@ import torch
 
 from torch_pruning import rules as _filled  # noqa: F401  (importing the families fills the table of rules)
 from torch_pruning.axes.expression import Axis, Fixed, Free, Reason, freeze
-from torch_pruning.rules.call import Facts, OpCall, Outcome, check_outcome
+from torch_pruning.rules.call import Facts, OpCall, Outcome, check_outcome, write_to_out
 from torch_pruning.rules.laws import NOWHERE, Law
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.pointwise import elementwise, is_pointwise
@@ -28,8 +28,9 @@ class Inferred:
     calls: list[Call]
     axes: dict[int, tuple[Axis, ...]] = field(default_factory=dict)
     facts: Facts = field(default_factory=Facts)
-    laws: list[tuple[Call, Law]] = field(default_factory=list)
+    laws: list[tuple[Call, tuple[Law, ...]]] = field(default_factory=list)
     unruled: dict[str, Any] = field(default_factory=dict)  # op without a rule -> where it was first met
+    unread: frozenset[int] = frozenset()  # indices of values that no live call reads and that are no outputs
 
 
 def state_axes(shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[Axis, ...]]:
@@ -45,15 +46,34 @@ def infer(
 ) -> Inferred:
     """Run the rules over the live part of a program, unifying into the axes of the model's tensors."""
     inferred = Inferred(program, program.live_calls())
+    inferred.unread = _unread(inferred)
     for call in inferred.calls:
         outcome = _apply(call, inferred, of_state)
         for value, axes in zip(call.results(), outcome.axes, strict=True):
             inferred.axes[value.index] = axes
-        inferred.laws.append((call, outcome.zero))
+        inferred.laws.append((call, outcome.zeros))
     for value in program.outputs:
         for dim, axis in enumerate(axes_of(value, inferred, of_state)):
             freeze(axis, Reason(f"dimension {dim} of a model output"))
     return inferred
+
+
+def _unread(inferred: Inferred) -> frozenset[int]:
+    """The results nobody looks at: attention weights that are computed by default, positions beside a maximum."""
+    read = {value.index for call in inferred.calls for value in call.inputs()}
+    read.update(value.index for value in (*inferred.program.outputs, *inferred.program.carried))
+    return frozenset(value.index for call in inferred.calls for value in call.results()) - read
+
+
+def infer_alone(program: Program, call: Call) -> Inferred:
+    """One call by itself, with every dimension of its operands free: what the op alone ties together."""
+    alone = Inferred(program, [call])
+    for value in call.inputs():
+        alone.axes[value.index] = tuple(Fixed(1) if size == 1 else Free(size) for size in value.shape)
+    outcome = _apply(call, alone, {})
+    for value, axes in zip(call.results(), outcome.axes, strict=True):
+        alone.axes[value.index] = axes
+    return alone
 
 
 def axes_of(value: Value, inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) -> tuple[Axis, ...]:
@@ -82,14 +102,15 @@ def _apply(call: Call, inferred: Inferred, of_state: Mapping[str, tuple[Axis, ..
     bound = {name: convert(item) for name, item in zip(names, call.args, strict=False)}
     bound.update({name: convert(item) for name, item in call.kwargs.items()})
     shapes = [value.shape for value in values_in(call.outputs)]
-    op = OpCall(
-        call.op, arguments, bound, shapes, call.where, call.origin, inferred.facts, inferred.program.mode == "train"
-    )
+    training = inferred.program.mode == "train"
+    unread = frozenset(n for n, value in enumerate(values_in(call.outputs)) if value.index in inferred.unread)
+    op = OpCall(call.op, arguments, bound, shapes, call.where, call.origin, inferred.facts, training, unread)
     rule = find_rule(call.op)
     if rule is None and is_pointwise(call.function):
         rule = elementwise
     outcome = _unknown(op, inferred) if rule is None else rule(op)
     check_outcome(op, outcome)
+    write_to_out(op, outcome)
     return outcome
 
 

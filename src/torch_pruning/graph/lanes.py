@@ -6,9 +6,9 @@ positions of H to each other while D rides along.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from torch_pruning.axes.expression import Axis, Free, Product, leaves, resolve
+from torch_pruning.axes.expression import Axis, Concat, Free, Product, leaves, resolve
 from torch_pruning.graph.infer import Inferred
 
 
@@ -17,10 +17,9 @@ def find_lanes(inferred: Iterable[Inferred], of_state: Mapping[str, tuple[Axis, 
     programs = list(inferred)
     candidates = _candidates(programs, of_state)
     for axes in _all_axes(programs, of_state):
-        carried = {leaf for axis in axes for leaf in leaves(axis)}
-        for leaf in carried & candidates.keys():
-            candidates[leaf] &= carried
-        _require_plain_factors(axes, candidates)
+        for leaf, around in _occurrences(axes):
+            if leaf in candidates:
+                candidates[leaf] &= around
     for program in programs:
         for mixing in program.facts.mixings:
             mixed = set(leaves(mixing.axis))
@@ -31,6 +30,8 @@ def find_lanes(inferred: Iterable[Inferred], of_state: Mapping[str, tuple[Axis, 
         # Of two axes, only one can run over the other.
         over = [lane for lane in candidates[leaf] if leaf not in chosen.get(lane, ()) and lane is not leaf]
         over = [lane for lane in over if not chosen.get(lane)]
+        # Where each could run over the other, as after a channel shuffle, the inner factor of the first split does.
+        over = [lane for lane in over if lane.serial < leaf.serial or leaf not in candidates.get(lane, ())]
         if over and not any(leaf in lanes for lanes in chosen.values()):
             chosen[leaf] = tuple(sorted(over, key=lambda lane: lane.serial))
     return chosen
@@ -55,21 +56,29 @@ def _plain(outer: Axis) -> Iterable[Free]:
     return ()
 
 
-def _require_plain_factors(axes: tuple[Axis, ...], candidates: dict[Free, set[Free]]) -> None:
-    """A lane axis inside a concatenation does not cover all positions of what it carries."""
-    for axis in axes:
-        inside = _in_concats(resolve(axis), False)
-        for leaf in inside:
-            for lanes in candidates.values():
-                lanes.discard(leaf)
+def _occurrences(axes: tuple[Axis, ...]) -> Iterator[tuple[Free, set[Free]]]:
+    """Every place of every Free axis in the dimensions of a tensor, with the axes that each of its positions lies on.
+
+    Those are the factors of the products around it, or other dimensions of the tensor that are such factors.
+    A lane axis that is a part of a concatenation does not cover all positions of what it carries.
+    """
+    dims = [resolve(axis) for axis in axes]
+    for dim, axis in enumerate(dims):
+        others = {lane for other, beside in enumerate(dims) if other != dim for lane in _plain(beside)}
+        # Kept positions depend on one other dimension, or on this one itself, not on both.
+        yield from _places(axis, others.difference(leaves(axis)))
 
 
-def _in_concats(axis: Axis, inside: bool) -> set[Free]:
+def _places(axis: Axis, around: set[Free]) -> Iterator[tuple[Free, set[Free]]]:
     if isinstance(axis, Free):
-        return {axis} if inside else set()
-    children = getattr(axis, "factors", None) or getattr(axis, "parts", ())
-    deeper = inside or hasattr(axis, "parts")
-    return {leaf for child in children for leaf in _in_concats(resolve(child), deeper)}
+        yield axis, around
+    elif isinstance(axis, Product):
+        direct = set(_plain(axis))
+        for factor in axis.factors:
+            yield from _places(factor, (around | direct) - {factor})
+    elif isinstance(axis, Concat):
+        for part in axis.parts:
+            yield from _places(part, around)
 
 
 def _all_axes(programs: list[Inferred], of_state: Mapping[str, tuple[Axis, ...]]) -> Iterable[tuple[Axis, ...]]:

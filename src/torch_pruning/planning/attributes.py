@@ -88,7 +88,7 @@ class AttributeWriter:
         self.undone: list[tuple[dict[str, Any], str, bool, Any]] = []
         self.copies: dict[int, tuple[Any, Any]] = {}
 
-    def write(self, source: AttributeSource, value: int) -> None:
+    def write(self, source: AttributeSource, value: int | float) -> None:
         """Set the integer at the end of the source's path."""
         module = self.model.get_submodule(source.module)
         (_, name), *rest = source.steps
@@ -114,7 +114,7 @@ class AttributeWriter:
                 entries.pop(name, None)
         self.undone.clear()
 
-    def _changed(self, item: Any, steps: Any, value: int) -> Any:
+    def _changed(self, item: Any, steps: Any, value: int | float) -> Any:
         """A copy of a container or object with the integer at the end of the path replaced."""
         if not steps:
             return value

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from torch_pruning.axes.expression import Axis, Free, leaves
+from torch_pruning.axes.sizes import AttributeSource
 from torch_pruning.axes.positions import Choice, Kept, all_kept, kept_positions
 from torch_pruning.errors import BudgetError
 from torch_pruning.graph.constraints import attribute_value, broken_guards
@@ -45,6 +46,7 @@ def build_plan(graph: Graph, choice: Choice) -> Plan:
         for source, definition in graph.constraints.definitions.items()
         if (new := attribute_value(definition, counts)) != graph.constraints.attribute_values[source]
     ]
+    scales, numbers = _scales(graph, counts)
     groups = tuple(
         _group_change(graph, axis, kept_units) for axis, kept_units in choice.items() if axis in graph.group_of
     )
@@ -52,8 +54,8 @@ def build_plan(graph: Graph, choice: Choice) -> Plan:
         shapes,
         kept,
         blocks,
-        tuple(changes),
-        {},
+        (*changes, *numbers),
+        scales,
         _replaced(graph, choice),
         groups,
         graph.cost(),
@@ -61,6 +63,25 @@ def build_plan(graph: Graph, choice: Choice) -> Plan:
         graph,
         choice,
     )
+
+
+def _scales(graph: Graph, counts: Mapping[Any, int]) -> tuple[dict[tuple[str, int, tuple[int, ...]], float], list[AttributeChange]]:
+    """Factors to fold into parameters, and float attributes, that make up for numbers which sizes enter."""
+    scales: dict[tuple[str, int, tuple[int, ...]], float] = {}
+    changes = []
+    for repair in graph.repairs:
+        change = repair.change(counts)
+        if change == 1.0:
+            continue
+        for target in repair.targets:
+            key = (target.tensor, target.dim, target.positions)
+            scales[key] = scales.get(key, 1.0) * change**repair.power
+        if repair.attribute is not None:
+            path, name = repair.attribute
+            old = getattr(graph.model.get_submodule(path), name)
+            if old is not None:  # None is the rounding error of the dtype, and follows it
+                changes.append(AttributeChange(AttributeSource(path, (("attribute", name),)), old, old / change))
+    return scales, changes
 
 
 def _check_counts(graph: Graph, counts: Mapping[Any, int]) -> None:

@@ -32,6 +32,7 @@ def check_run(plan: Plan, graph: Graph, model: nn.Module) -> None:
         raise CheckError(
             f"the pruned model does not run: {type(found.failure).__name__}: {found.failure}"
         ) from found.failure
+    repaired = {repair.where for repair in graph.repairs}
     expected_calls = _outside(inferred.program.calls, graph, plan)
     found_calls = _outside(found.calls, graph, plan)
     for expected, actual in zip(expected_calls, found_calls, strict=False):
@@ -39,6 +40,11 @@ def check_run(plan: Plan, graph: Graph, model: nn.Module) -> None:
             raise CheckError(
                 f"the pruned model takes another path: {expected.op} was expected at {expected.where}, "
                 f"found {actual.op} at {actual.where}; a size steers the code there"
+            )
+        if plan.exact and not _same_numbers(expected, actual) and str(expected.where) not in repaired:
+            raise CheckError(
+                f"{expected.op} at {expected.where} works with a number that changed from {_floats(expected)} to "
+                f"{_floats(actual)}: a size goes into it that the trace did not see; pruning there is not exact"
             )
         _compare(expected, actual, inferred, graph.axes, counts)
     if len(expected_calls) != len(found_calls):
@@ -76,3 +82,12 @@ def _compare(
                 f"{expected.op} at {expected.where} must give {list(predicted)} after pruning, found {list(other.shape)}: "
                 "a size there has a source that the trace did not see"
             )
+
+
+def _floats(call: Call) -> list[float]:
+    """The numbers an op was given, other than sizes."""
+    return [item for item in (*call.args, *call.kwargs.values()) if isinstance(item, float)]
+
+
+def _same_numbers(expected: Call, actual: Call) -> bool:
+    return _floats(expected) == _floats(actual)

@@ -8,6 +8,8 @@ from torch import nn
 
 from torch_pruning.axes.expression import Free
 from torch_pruning.errors import StalePlanError
+from torch_pruning.graph.graph import Executed
+from torch_pruning.graph.repair import Repair, Target
 from torch_pruning.planning.check import check_run
 from torch_pruning.planning.plan import Plan, counts_of
 from torch_pruning.planning.surgery import Surgery
@@ -56,8 +58,22 @@ def _advance(plan: Plan) -> None:
     assert plan.choice is not None
     graph = plan.graph
     for change in plan.changes:
-        graph.constraints.attribute_values[change.source] = change.new
-    for axis, count in counts_of(plan.choice).items():
+        if change.source in graph.constraints.attribute_values:
+            graph.constraints.attribute_values[change.source] = int(change.new)
+    counts = counts_of(plan.choice)
+    graph.executed.append(Executed(plan.choice, {axis: axis.size for axis in counts}))
+    for axis, count in counts.items():
         assert isinstance(axis, Free)
         axis.shrink(count)
-    graph.epoch += 1
+    graph.repairs = [_moved(repair, plan) for repair in graph.repairs]
+
+
+def _moved(repair: Repair, plan: Plan) -> Repair:
+    """The same repair in the coordinates after surgery."""
+    targets = set()
+    for target in repair.targets:
+        kept = plan.kept.get(target.tensor, {}).get(target.dim)
+        positions = set(target.positions)
+        moved = target.positions if kept is None else tuple(i for i, old in enumerate(kept) if old in positions)
+        targets.add(Target(target.tensor, target.dim, moved))
+    return Repair(frozenset(targets), repair.power, repair.size, repair.attribute, repair.where)

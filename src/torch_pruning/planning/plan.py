@@ -36,11 +36,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class AttributeChange:
-    """An integer on a module (or in a container or config object on it) that surgery rewrites."""
+    """A number on a module (or in a container or config object on it) that surgery rewrites."""
 
     source: AttributeSource
-    old: int
-    new: int
+    old: int | float | None
+    new: int | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +87,9 @@ class Plan:
         return result
 
     @property
-    def attributes(self) -> dict[str, dict[str, tuple[int, int]]]:
+    def attributes(self) -> dict[str, dict[str, tuple[Any, Any]]]:
         """{module path: {attribute: (old, new)}}"""
-        result: dict[str, dict[str, tuple[int, int]]] = {}
+        result: dict[str, dict[str, tuple[Any, Any]]] = {}
         for change in self.changes:
             name = str(AttributeSource("", change.source.steps))
             result.setdefault(change.source.module, {})[name] = (change.old, change.new)

@@ -79,12 +79,12 @@ class Surgery:
             self.writer.set(module, name, value)
 
     def _shrunk(self, name: str, tensor: Tensor) -> Tensor:
-        result = self.cut(name, tensor)
-        for (scaled, dim, positions), factor in self.plan.scales.items():
-            if scaled == name:
-                index = torch.tensor(positions, device=result.device)
-                result.index_copy_(dim, index, result.index_select(dim, index) * factor)
-        return result
+        factors = {key: factor for key, factor in self.plan.scales.items() if key[0] == name}
+        if factors:
+            tensor = tensor.detach().clone(memory_format=torch.preserve_format)
+            for (_, dim, positions), factor in factors.items():
+                scale_positions(tensor, dim, positions, factor)
+        return self.cut(name, tensor)
 
     def cut(self, name: str, tensor: Tensor) -> Tensor:
         """Blocks first, in the coordinates of the whole tensor; then what shrinks alike everywhere."""
@@ -113,6 +113,13 @@ class Surgery:
                         f"the parameter {list(tensor.shape)}: remove this state, or build a new {type(optimizer).__name__} after pruning"
                     )
                 yield state, key, self.cut(name, entry)
+
+
+def scale_positions(tensor: Tensor, dim: int, positions: Iterable[int], factor: float) -> None:
+    """Multiply the slices at these positions, in place."""
+    with torch.inference_mode(False), torch.no_grad():
+        index = torch.tensor(list(positions), dtype=torch.long, device=tensor.device)
+        tensor.index_copy_(dim, index, tensor.index_select(dim, index) * factor)
 
 
 def _optimizers(optimizer: Any) -> list[Any]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_pruning.planning.plan import Plan
-from torch_pruning.planning.surgery import Surgery
+from torch_pruning.planning.surgery import Surgery, scale_positions
 from torch_pruning.trace.program import tensors_in
 from torch_pruning.trace.substitute import named_tensors
 from torch_pruning.trace.tracer import Example, doubled
@@ -88,6 +88,9 @@ def verify(
     gradient_error = None
     if gradients and masked_grads and pruned_grads:
         cut = Surgery(plan, masked, None)
+        for (name, dim, positions), factor in plan.scales.items():
+            if name in masked_grads:  # L(w) = M(f w): a gradient of M is 1/f of that of L
+                scale_positions(masked_grads[name], dim, positions, 1 / factor)
         expected = {name: cut.cut(name, grad) if name in plan.shapes else grad for name, grad in masked_grads.items()}
         names = [name for name in expected if name in pruned_grads]
         gradient_error = _difference([expected[n] for n in names], [pruned_grads[n] for n in names])
@@ -183,8 +186,23 @@ def _difference(a: list[Tensor], b: list[Tensor]) -> float:
 
 def _rescale(model: nn.Module, example: Example, inputs: Any) -> None:
     """Unit variance at the output of every layer with a weight matrix, in the order they run (LSUV, Mishkin 2016)."""
+    _perturb_constants(model)
     with _unit_outputs(model), torch.no_grad():
         example.call(model, _double(inputs))
+
+
+def _perturb_constants(model: nn.Module) -> None:
+    """Entries that all start alike (biases of 0, norm weights of 1, layer scales of 1e-6) hide what they multiply or add.
+
+    They become 1 (biases and means: 0) plus noise.
+    """
+    generator = torch.Generator().manual_seed(2)
+    for name, tensor in named_tensors(model):
+        if not tensor.is_floating_point() or tensor.numel() < 2 or not bool((tensor == tensor.flatten()[0]).all()):
+            continue
+        noise = 0.1 * torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
+        centre = 0.0 if name.endswith(("bias", "mean")) else 1.0
+        tensor.data.copy_(noise + centre)
 
 
 @contextmanager

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from torch_pruning.axes.expression import Free
-from torch_pruning.axes.positions import Choice, Kept
+from torch_pruning.axes.positions import Choice, Kept, owners_of_positions
 from torch_pruning.graph.clusters import Cluster
 from torch_pruning.graph.graph import Graph
 from torch_pruning.importance.base import Importance, Scores
+from torch_pruning.importance.weight import RandomScore
+from torch_pruning.trace.substitute import named_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +121,31 @@ def kept_by_score(scores: Scores, count: int, lanes: tuple[Free, ...]) -> Kept:
 def share(counts: Mapping[Free, int]) -> float:
     """Mean share of units kept."""
     return math.fsum(count / axis.size for axis, count in counts.items()) / max(1, len(counts))
+
+
+def random_choice(graph: Graph, ratio: float, *, exact_only: bool = False, seed: int = 0) -> Choice:
+    """Random units of *every* cluster, outer and inner factors of a product alike: what verification removes.
+
+    `exact_only` leaves out clusters in which removing is not the same as zeroing.
+    """
+    clusters = [
+        (cluster, admissible_steps(cluster, graph, Rounding()))
+        for cluster in graph.clusters
+        if not exact_only or all(graph.group_of[axis].exact for axis in cluster.axes if axis in graph.group_of)
+    ]
+    counts = uniform_counts(clusters, ratio)
+    return choose_units(graph, counts, RandomScore(seed), dict(named_tensors(graph.model)))
+
+
+def prunable_parameters(graph: Graph) -> int:
+    """Elements of all parameters that lie on at least one group."""
+    total = 0
+    for name in graph.parameters:
+        axes = graph.axes[name]
+        elements = math.prod(axis.size for axis in axes)
+        untouched = 1
+        for axis in axes:
+            owners = owners_of_positions(axis)
+            untouched *= sum(not any(leaf in graph.group_of for leaf, _ in position) for position in owners)
+        total += elements - untouched
+    return total

@@ -62,7 +62,7 @@ def multi_head_attention(op: OpCall) -> Outcome:
         shape = op.output_shapes[1]
         per_head = len(shape) == (4 if batched else 3)
         outputs.append((*op.fixed(shape[:-3]), head, *op.fixed(shape[-2:])) if per_head else op.fixed(shape))
-        if not per_head:
+        if not per_head and 1 not in op.unread:
             op.counts(head, NOWHERE, "attention weights averaged over heads")
     op.facts.replaced_modules.setdefault(op.where.module, []).extend((projected, query.axes[-1], out_weight.axes[0]))
     return op.outcome(*outputs, zero=All(out_weight, out_bias))

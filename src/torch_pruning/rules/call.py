@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from torch_pruning.axes import expression as ax
 from torch_pruning.axes.expression import Axis, Fixed, Free, Reason
-from torch_pruning.axes.sizes import Expression, expression_of
+from torch_pruning.axes.sizes import Expression, TracedFloat, TracedInt, expression_of
 from torch_pruning.axes.unify import split_concat, split_product, unify
 from torch_pruning.errors import RuleError
 from torch_pruning.rules.laws import NOWHERE, AnyOf, Law
@@ -62,6 +62,23 @@ class Statistic:
     law: Law
     text: str
     where: Any
+    repair: ScaleRepair | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleRepair:
+    """Scaling `operand` by (new size / old size) ** `power` makes up for a number that the size enters.
+
+    The size is that of `axis`, or of the value use `event`. With `weight_only` the operand is a weight that is scaled
+    itself, and the attribute `attribute` of the module by the power -1.
+    """
+
+    operand: Operand
+    power: float
+    axis: Axis | None = None
+    event: int | None = None
+    attribute: str = ""
+    where: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +110,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Axes of every output tensor, in order, and the law of zeros they share."""
+    """Axes of every output tensor, in order, and for each where it is zero."""
 
     axes: tuple[tuple[Axis, ...], ...]
-    zero: Law
+    zeros: tuple[Law, ...]
 
 
 @dataclass(slots=True)
@@ -110,6 +127,8 @@ class Facts:
     costs: list[Cost] = field(default_factory=list)
     equal_counts: list[tuple[Axis, Axis, Any]] = field(default_factory=list)
     at_least_two: list[Axis] = field(default_factory=list)
+    number_repairs: list[ScaleRepair] = field(default_factory=list)
+    scalar_uses: list[tuple[Expression, Any, ScaleRepair | None]] = field(default_factory=list)
     replaced_modules: dict[str, list[Axis]] = field(default_factory=dict)
 
 
@@ -128,6 +147,7 @@ class OpCall:
     origin: Origin | None
     facts: Facts
     training: bool = False
+    unread: frozenset[int] = frozenset()  # numbers of the outputs that nothing reads
 
     # ---- arguments
 
@@ -136,9 +156,12 @@ class OpCall:
         return tuple(self.arguments.get(name) for name in names)
 
     def tensors(self) -> list[Operand]:
-        """All tensor arguments, lists flattened, in order."""
+        """All tensor arguments, lists flattened, in order; not those that only receive the result (`out=`)."""
         found: list[Operand] = []
-        for argument in self.arguments.values():
+        receiving = {argument.name for argument in self.schema if argument.is_out}
+        for name, argument in self.arguments.items():
+            if name in receiving:
+                continue
             for item in argument if isinstance(argument, list) else (argument,):
                 if isinstance(item, Operand):
                     found.append(item)
@@ -190,6 +213,12 @@ class OpCall:
             return Fixed(outer), Fixed(axis.size // outer)
         return halves
 
+    def within(self, inner: Axis, outer: Axis) -> None:
+        """`inner` repeats for every position of `outer`: it may keep different units for each, unless something objects."""
+        inner, outer = ax.resolve(inner), ax.resolve(outer)
+        if isinstance(inner, Free) and not isinstance(outer, Fixed):
+            inner.outers = (*inner.outers, outer)
+
     def cut(self, axis: Axis, position: int, text: str) -> tuple[Axis, Axis]:
         """`axis` as (left, right) parts; where it cannot be cut it is frozen."""
         parts = split_concat(axis, position, self.reason(text))
@@ -213,9 +242,22 @@ class OpCall:
         """A statistic over `axis` that removed units take part in even when zero."""
         self.facts.statistics.append(Statistic(axis, "all", NOWHERE, text, self.where))
 
-    def counts(self, axis: Axis, law: Law, text: str) -> None:
+    def counts(self, axis: Axis, law: Law, text: str, repair: ScaleRepair | None = None) -> None:
         """A sum divided by the number of units: exact up to a factor that depends on counts only."""
-        self.facts.statistics.append(Statistic(axis, "count", law, text, self.where))
+        self.facts.statistics.append(Statistic(axis, "count", law, text, self.where, repair))
+
+    def number(self, name: str, operand: Operand, power: float | None) -> None:
+        """A scalar argument works on the values of `operand`; if a size went into it, the axes of that size are inexact.
+
+        `power` is 1 for a factor, -1 for a divisor (both can be repaired), None for anything else.
+        """
+        given = self._given(name)
+        if isinstance(given, TracedFloat) and power is not None:
+            repair = ScaleRepair(operand, -power * given.exponent, event=given.event, where=self.where)
+            self.facts.number_repairs.append(repair)
+        elif isinstance(given, TracedInt):
+            repair = ScaleRepair(operand, -power, event=-1, where=self.where) if power is not None else None
+            self.facts.scalar_uses.append((given.expression, self.where, repair))
 
     def mixes(self, operand: Operand, *dims: int) -> None:
         """Positions along these dimensions are related to each other."""
@@ -238,8 +280,10 @@ class OpCall:
         """Two axes must keep equally many units (parts of a `chunk`)."""
         self.facts.equal_counts.append((a, b, self.where))
 
-    def outcome(self, *axes: Iterable[Axis], zero: Law = NOWHERE) -> Outcome:
-        return Outcome(tuple(tuple(output) for output in axes), zero)
+    def outcome(self, *axes: Iterable[Axis], zero: Law | Sequence[Law] = NOWHERE) -> Outcome:
+        """The axes of the outputs, and where they are zero: one law for all of them, or one for each."""
+        zeros = tuple(zero) if isinstance(zero, (list, tuple)) else (zero,) * len(axes)
+        return Outcome(tuple(tuple(output) for output in axes), zeros)
 
     # ---- sizes
 
@@ -282,7 +326,8 @@ class OpCall:
                 return origin.kwargs[candidate]
         parameters = _parameters(origin.function)
         if parameters is None:
-            if origin.name.rstrip("_") != self.op.split(".")[1].rstrip("_"):
+            name_of_op = self.op.split(".")[1]
+            if _OPERATORS.get(origin.name, origin.name).strip("_") != name_of_op.strip("_"):
                 return _UNSEEN
             parameters = tuple(argument.name for argument in self.schema)
         for position, parameter in enumerate(parameters):
@@ -296,6 +341,8 @@ class OpCall:
 
 
 _UNSEEN: Any = object()
+# Python operators whose op has another name.
+_OPERATORS = {"__rmul__": "mul", "__imul__": "mul", "__truediv__": "div", "__itruediv__": "div", "__div__": "div"}
 
 
 @cache
@@ -309,12 +356,26 @@ def _parameters(function: Any) -> tuple[str, ...] | None:
     return tuple(inspect.signature(function).parameters)
 
 
+def write_to_out(call: OpCall, outcome: Outcome) -> None:
+    """Tensors given as `out=` become the outputs, and may be views of something larger. torch resizes other shapes."""
+    receiving = [call.arguments.get(argument.name) for argument in call.schema if argument.is_out]
+    for operand, axes in zip(receiving, outcome.axes, strict=False):
+        if isinstance(operand, Operand) and operand.shape == tuple(axis.size for axis in axes):
+            for mine, theirs in zip(axes, operand.axes, strict=True):
+                call.unify(mine, theirs)
+
+
 def check_outcome(call: OpCall, outcome: Outcome) -> None:
     """The contract of every rule: one axis per dimension of every output, of its size.
 
     Raises:
         RuleError: naming the op, the sizes found and the sizes recorded.
     """
+    if len(outcome.zeros) != len(outcome.axes):
+        raise RuleError(
+            f"the rule of {call.op} gave {len(outcome.zeros)} laws of zeros for {len(outcome.axes)} outputs; "
+            "give one for each, or one for all"
+        )
     found = [tuple(axis.size for axis in axes) for axes in outcome.axes]
     if found != call.output_shapes:
         raise RuleError(

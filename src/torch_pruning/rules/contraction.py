@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from torch_pruning.axes.expression import Axis, Fixed, product
-from torch_pruning.rules.call import CONTRACTED, PRODUCED, OpCall, Outcome
-from torch_pruning.rules.laws import NOWHERE, All, AnyOf
+from torch_pruning.rules.call import CONTRACTED, PRODUCED, OpCall, Outcome, ScaleRepair
+from torch_pruning.rules.laws import NOWHERE, All, Along, AnyOf
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.registry import rule
 
@@ -17,24 +18,47 @@ def linear(op: OpCall) -> Outcome:
     x, weight, bias = op.operands("input", "weight", "bias")
     op.contract(x, -1, weight, -1)
     op.role(weight, -1, CONTRACTED)
-    op.role(weight, 0, PRODUCED)
+    if weight.rank > 1:
+        op.role(weight, 0, PRODUCED)
     out = (*x.axes[:-1], *weight.axes[:-1])
-    if bias is not None:
-        op.unify(out[-1], bias.axes[0])
+    _add_bias(op, bias, out)
+    if bias is not None and bias.rank:
         op.role(bias, 0, PRODUCED)
     op.macs(*out, x.axes[-1])
-    return op.outcome(out, zero=All(AnyOf(x, weight), bias))
+    return op.outcome(out, zero=All(AnyOf(_without(x, -1), _without(weight, -1)), bias))
 
 
-@rule("aten.mm", "aten.bmm", "aten.matmul", "aten.mv", "aten.dot", "aten.vdot", "aten.linalg_matmul", "aten.inner_")
+def _without(operand: Operand, *dims: int) -> Along:
+    """Where an operand makes the result zero: where it is zero itself, on the dimensions that the result still has."""
+    gone = {dim % operand.rank for dim in dims}
+    return Along(operand, tuple(axis for dim, axis in enumerate(operand.axes) if dim not in gone))
+
+
+def _add_bias(op: OpCall, bias: Operand | None, out: tuple[Axis, ...]) -> None:
+    """A bias that broadcasts against the result."""
+    if bias is not None:
+        for axis, other in zip(reversed(bias.axes), reversed(out), strict=False):
+            if axis.size != 1:
+                op.unify(other, axis)
+
+
+@rule("aten.mm", "aten.bmm", "aten.matmul", "aten.mv", "aten.dot", "aten.vdot", "aten.linalg_matmul")
 def matmul(op: OpCall) -> Outcome:
     """[..., A, B] @ [..., B, C] -> [..., A, C]; vectors lose their dimension."""
     x, y = op.tensors()
-    return op.outcome(_matmul(op, x, y), zero=AnyOf(x, y))
+    return op.outcome(_matmul(op, x, y), zero=_product_law(x, y))
+
+
+def _contracted_dim(y: Operand) -> int:
+    return -2 if y.rank > 1 else -1
+
+
+def _product_law(x: Operand, y: Operand) -> AnyOf:
+    return AnyOf(_without(x, -1), _without(y, _contracted_dim(y)))
 
 
 def _matmul(op: OpCall, x: Operand, y: Operand) -> tuple[Axis, ...]:
-    y_dim = -2 if y.rank > 1 else -1
+    y_dim = _contracted_dim(y)
     op.contract(x, -1, y, y_dim)
     op.role(x, -1, CONTRACTED)
     op.role(y, y_dim, CONTRACTED)
@@ -65,10 +89,20 @@ def addmm(op: OpCall) -> Outcome:
     """bias + x @ y, the bias broadcast."""
     bias, x, y = op.tensors()
     out = _matmul(op, x, y)
-    for dim in range(1, bias.rank + 1):
-        if bias.axes[-dim].size != 1:
-            op.unify(out[-dim], bias.axes[-dim])
-    return op.outcome(out, zero=All(AnyOf(x, y), bias))
+    _add_bias(op, bias, out)
+    return op.outcome(out, zero=All(_product_law(x, y), bias))
+
+
+@rule("aten.addbmm")
+def addbmm(op: OpCall) -> Outcome:
+    """bias + sum over the batch of [S, A, B] @ [S, B, C] -> [A, C]."""
+    bias, x, y = op.tensors()
+    _, *out = _matmul(op, x, y)
+    op.sums(x.axes[0], AnyOf(x, y), "contraction")
+    op.mixes(x, 0, -1)
+    op.mixes(y, 0, -2)
+    _add_bias(op, bias, tuple(out))
+    return op.outcome(out, zero=All(AnyOf(_without(x, 0, 2), _without(y, 0, 1)), bias))
 
 
 @rule("aten.outer", "aten.ger")
@@ -76,6 +110,70 @@ def outer(op: OpCall) -> Outcome:
     """[A], [B] -> [A, B]."""
     x, y = op.tensors()
     return op.outcome((*x.axes, *y.axes), zero=AnyOf(x, y))
+
+
+@rule("aten.addr")
+def addr(op: OpCall) -> Outcome:
+    """bias + the outer product of [A] and [B]."""
+    bias, x, y = op.tensors()
+    out = (*x.axes, *y.axes)
+    _add_bias(op, bias, out)
+    return op.outcome(out, zero=All(AnyOf(x, y), bias))
+
+
+@rule("aten.kron")
+def kron(op: OpCall) -> Outcome:
+    """[A, B], [C, D] -> [A * C, B * D]; missing leading dimensions count as ones."""
+    x, y = op.tensors()
+    rank = max(x.rank, y.rank)
+    pairs = zip(*((Fixed(1),) * (rank - operand.rank) + operand.axes for operand in (x, y)), strict=True)
+    return op.outcome((product(pair) for pair in pairs), zero=AnyOf(x, y))
+
+
+@rule("aten.inner")
+def inner(op: OpCall) -> Outcome:
+    """[..., A], [..., A] -> [..., ...]; a scalar multiplies."""
+    x, y = op.tensors()
+    if not x.rank or not y.rank:
+        return op.outcome((*x.axes, *y.axes), zero=AnyOf(x, y))
+    return _tensordot(op, x, y, [x.rank - 1], [y.rank - 1])
+
+
+@rule("aten.tensordot")
+def tensordot(op: OpCall) -> Outcome:
+    """Dimensions of the first against dimensions of the second, one by one; the others of both in order."""
+    x, y = op.tensors()
+    return _tensordot(op, x, y, [d % x.rank for d in op.get("dims_self")], [d % y.rank for d in op.get("dims_other")])
+
+
+def _tensordot(op: OpCall, x: Operand, y: Operand, x_dims: list[int], y_dims: list[int]) -> Outcome:
+    for x_dim, y_dim in zip(x_dims, y_dims, strict=True):
+        if x.axes[x_dim].size == y.axes[y_dim].size:
+            op.unify(x.axes[x_dim], y.axes[y_dim])
+            op.sums(x.axes[x_dim], AnyOf(x, y), "contraction")
+        else:  # a dimension of one is summed against the sum of the other
+            op.sums(x.axes[x_dim], x, "contraction")
+            op.sums(y.axes[y_dim], y, "contraction")
+    for operand, dims in ((x, x_dims), (y, y_dims)):
+        op.mixes(operand, *dims)
+        for dim in range(operand.rank):
+            op.role(operand, dim, CONTRACTED if dim in dims else PRODUCED)
+    out = tuple(axis for o, dims in ((x, x_dims), (y, y_dims)) for d, axis in enumerate(o.axes) if d not in dims)
+    op.macs(*out, *(x.axes[dim] for dim in x_dims))
+    return op.outcome(out, zero=AnyOf(_without(x, *x_dims), _without(y, *y_dims)))
+
+
+@rule("aten.chain_matmul", "aten.linalg_multi_dot")
+def chain(op: OpCall) -> Outcome:
+    """[A, B] @ [B, C] @ ... @ [Y, Z] -> [A, Z]; the first and the last may be vectors."""
+    operands = op.tensors()
+    # Zero in any factor along the axis between two makes the terms of that sum zero.
+    for x, y in pairwise(operands):
+        op.contract(x, -1, y, _contracted_dim(y))
+        op.macs(*x.axes, *y.axes[1:])
+    first, last = operands[0], operands[-1]
+    out = (*first.axes[:-1], *(last.axes[1:] if last.rank > 1 else ()))
+    return op.outcome(out, zero=AnyOf(_without(first, -1), _without(last, _contracted_dim(last))))
 
 
 @rule("aten.bilinear")
@@ -93,7 +191,7 @@ def bilinear(op: OpCall) -> Outcome:
         op.role(bias, 0, PRODUCED)
     out = (*x.axes[:-1], weight.axes[0])
     op.macs(*out, x.axes[-1], y.axes[-1])
-    return op.outcome(out, zero=All(AnyOf(x, y, weight), bias))
+    return op.outcome(out, zero=All(AnyOf(_without(x, -1), _without(y, -1), _without(weight, 1, 2)), bias))
 
 
 @rule("aten.einsum")
@@ -122,10 +220,10 @@ def einsum(op: OpCall) -> Outcome:
         for label in {label for label in labels if labels.count(label) > 1}:
             op.freeze(axes[label], "diagonal")
     out = _labels(right, dots)
-    law = AnyOf(*operands)
     for label in axes:
         if label not in out:
-            op.sums(axes[label], law, "contraction")
+            carrying = [o for o, labels in zip(operands, labelled, strict=True) if label in labels]
+            op.sums(axes[label], AnyOf(*carrying), "contraction")
     for operand, labels in zip(operands, labelled, strict=True):
         summed = [dim for dim, label in enumerate(labels) if label not in out]
         op.mixes(operand, *summed)
@@ -133,6 +231,12 @@ def einsum(op: OpCall) -> Outcome:
             op.role(operand, dim, PRODUCED if label in out else CONTRACTED)
     if len(operands) > 1:
         op.macs(*axes.values())
+    law = AnyOf(
+        *(
+            Along(operand, tuple(axis for axis, label in zip(operand.axes, labels, strict=True) if label in out))
+            for operand, labels in zip(operands, labelled, strict=True)
+        )
+    )
     return op.outcome((axes[label] for label in out), zero=law)
 
 
@@ -173,12 +277,13 @@ def _convolve(op: OpCall, x: Operand, weight: Operand, bias: Operand | None, gro
     for axis in x.axes[channel + 1 :]:
         op.freeze(axis, "convolved positions")
     op.mixes(x, *range(channel + 1, x.rank))
-    grouped, within = (x.axes[channel], weight.axes[0]) if transposed else (weight.axes[0], x.axes[channel])
     # One side of the weight's dim 0 is laid out in groups; its dim 1 is what lies within a group.
     if transposed:
         op.unify(x.axes[channel], weight.axes[0])
         group, inner = op.split(weight.axes[0], groups, "groups of a convolution")
-        out_channels = product((group, weight.axes[1]))
+        out_inner = weight.axes[1]
+        op.within(out_inner, group)
+        out_channels = product((group, out_inner))
     else:
         group, out_inner = op.split(weight.axes[0], groups, "groups of a convolution")
         x_group, inner = op.split(x.axes[channel], groups, "groups of a convolution")
@@ -202,7 +307,8 @@ def _convolve(op: OpCall, x: Operand, weight: Operand, bias: Operand | None, gro
         factor=math.prod(kernel.size for kernel in kernel_axes) * math.prod(pixels),
     )
     out = (*x.axes[:channel], out_channels, *op.fixed(shape[channel + 1 :]))
-    return op.outcome(out, zero=All(AnyOf(x, weight), bias))
+    passing = Along(x, (*x.axes[:channel], group)), Along(weight, (group, out_inner))
+    return op.outcome(out, zero=All(AnyOf(*passing), bias))
 
 
 # ---------------------------------------------------------------- attention
@@ -228,12 +334,18 @@ def attention(op: OpCall) -> Outcome:
             axes = [o.axes[dim] for o in (q, k, v) if o.axes[dim].size != 1]
             batch.append(op.unify_all(axes) if axes else Fixed(1))
     op.unify(k.axes[-2], v.axes[-2])
+    if op.get("is_causal", False):
+        for operand in (q, k):
+            op.freeze(operand.axes[-2], "numbers of tokens are compared")
     op.contract(q, -1, k, -1, "attention scores")
     op.statistic(v.axes[-2], "softmax")
     op.mixes(k, -2)
     op.mixes(v, -2)
     if op.get("scale") is None:
-        op.counts(q.axes[-1], AnyOf(q, k), "default scale of attention")
+        repair = ScaleRepair(q, 0.5, q.axes[-1], where=op.where)
+        op.counts(q.axes[-1], AnyOf(q, k), "default scale of attention", repair)
+    else:
+        op.number("scale", q, 1.0)
     if mask is not None:
         for axis, other in zip(reversed(mask.axes), reversed((*batch, q.axes[-2], k.axes[-2])), strict=False):
             if axis.size != 1:
@@ -241,12 +353,31 @@ def attention(op: OpCall) -> Outcome:
     op.macs(*batch, q.axes[-2], k.axes[-2], q.axes[-1])
     op.macs(*batch, q.axes[-2], k.axes[-2], v.axes[-1])
     out = (*batch, q.axes[-2], v.axes[-1])
-    return op.outcome(out, *(op.fixed(shape) for shape in op.output_shapes[1:]), zero=v)
+    law = _without(v, -2)
+    others = [op.fixed(shape) for shape in op.output_shapes[1:]]
+    return op.outcome(out, *others, zero=[law, *(NOWHERE for _ in others)])
 
 
-@rule("aten._grouped_mm", "aten._scaled_mm", "aten.kron", "aten.tensordot", "aten.chain_matmul", "aten.linalg_multi_dot", "aten.addbmm",
-      "aten.addr", "aten.inner")  # fmt: skip
+@rule("aten._grouped_mm")
+def grouped_mm(op: OpCall) -> Outcome:
+    """x [T, I], weight [E, I, O], ends of the rows of each expert [E] -> [T, O]: experts and rows are numbered."""
+    x, weight, offsets = op.operands("self", "mat2", "offs")
+    if (x.rank, weight.rank) != (2, 3) or op.get("bias") is not None:
+        for operand in op.tensors():
+            op.freeze_all(operand, "a grouped product that is not modelled")
+        return op.outcome(op.fixed(op.output_shapes[0]))
+    op.contract(x, 1, weight, 1)
+    for axis in (x.axes[0], weight.axes[0], offsets.axes[0]):
+        op.freeze(axis, "rows belong to experts by number")
+    op.mixes(weight, 0)
+    op.role(weight, 1, CONTRACTED)
+    op.role(weight, 2, PRODUCED)
+    op.macs(x.axes[0], x.axes[1], weight.axes[2])
+    return op.outcome((x.axes[0], weight.axes[2]), zero=Along(weight, (weight.axes[2],)))
+
+
+@rule("aten._scaled_mm")
 def contracted_otherwise(op: OpCall) -> Outcome:
     for operand in op.tensors():
         op.freeze_all(operand, "a contraction that is not modelled")
-    return op.outcome(*(op.fixed(shape) for shape in op.output_shapes), zero=NOWHERE)
+    return op.outcome(*(op.fixed(shape) for shape in op.output_shapes))

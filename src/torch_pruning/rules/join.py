@@ -174,7 +174,7 @@ def _edge(op: OpCall, source: Expression, number: int, before: Axis, after: Axis
 
 
 def _slice_sources(op: OpCall) -> tuple[Expression, Expression]:
-    """Where start and end came from. In `x[a:b, c:d]` the slices of the index belong to the ops in order."""
+    """Where start and end came from. In `x[a:b, c:d]` each slice of the index belongs to the op on its dimension."""
     start, stop = op.get("start", 0), op.get("end", 0)
     if op.op.startswith("aten.narrow"):
         first, length = op.size_source("start"), op.size_source("length")
@@ -184,11 +184,25 @@ def _slice_sources(op: OpCall) -> tuple[Expression, Expression]:
     origin = op.origin
     if origin is None or origin.name not in ("__getitem__", "__setitem__"):
         return start, stop
-    index = origin.args[1]
-    for item in index if isinstance(index, tuple) else (index,):
-        if isinstance(item, slice) and _matches(item.start, start, 0) and _matches(item.stop, stop, None):
-            return expression_of(item.start or 0), expression_of(item.stop if item.stop is not None else stop)
+    item = _items_by_dim(origin.args[1], origin.args[0].dim()).get(op.get("dim", 0))
+    if isinstance(item, slice) and _matches(item.start, start, 0) and _matches(item.stop, stop, None):
+        return expression_of(item.start or 0), expression_of(item.stop if item.stop is not None else stop)
     return start, stop
+
+
+def _items_by_dim(index: Any, rank: int) -> dict[int, Any]:
+    """The entries of an index by the dimension that their op sees: integers before it take one away, None adds one."""
+    items = index if isinstance(index, tuple) else (index,)
+    consumed = sum(item is not None and item is not Ellipsis and not isinstance(item, bool) for item in items)
+    found: dict[int, Any] = {}
+    dim = 0
+    for item in items:
+        if item is Ellipsis:
+            dim += rank - consumed
+        elif isinstance(item, bool) or not isinstance(item, int):
+            found[dim] = item
+            dim += 1
+    return found
 
 
 def _matches(given: Any, seen: int, default: int | None) -> bool:

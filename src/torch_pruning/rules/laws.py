@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from torch_pruning.axes.expression import Free
+from torch_pruning.axes.expression import Axis, Free, leaves
 from torch_pruning.rules.operand import Operand
 
 ZeroSet = frozenset[Free]
@@ -24,7 +24,9 @@ class All:
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """Zero where one of the operands is: products."""
+    """Zero where one of the operands is: products. On an axis that lies on several dimensions of the product, as in
+    [A, 1] * [1, A], every operand must be.
+    """
 
     items: tuple[Law, ...]
 
@@ -43,6 +45,14 @@ class Each:
 
 
 @dataclass(frozen=True, slots=True)
+class Along:
+    """Zero where the operand is, on these of its axes only: those that a contraction leaves."""
+
+    item: Operand
+    axes: tuple[Axis, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Nowhere:
     """Not zero anywhere, as far as is known."""
 
@@ -52,17 +62,21 @@ class Everywhere:
     """Zero on all axes, as of a tensor of zeros."""
 
 
-Law: TypeAlias = All | AnyOf | Each | Nowhere | Everywhere | Operand | None
+Law: TypeAlias = All | AnyOf | Each | Along | Nowhere | Everywhere | Operand | None
 NOWHERE = Nowhere()
 EVERYWHERE = Everywhere()
 
 
 def zero_set(
-    law: Law, zero_of: Callable[[Operand], ZeroSet], carried_by: Callable[[Operand], ZeroSet], everything: ZeroSet
+    law: Law,
+    zero_of: Callable[[Operand], ZeroSet],
+    carried_by: Callable[[Operand], ZeroSet],
+    everything: ZeroSet,
+    repeated: ZeroSet = frozenset(),
 ) -> ZeroSet:
     """The Free axes on which a value with this law is zero where units are removed.
 
-    `everything` is the set of axes in question (all that the result carries, and those it was contracted over).
+    `everything` is the set of axes in question; `repeated` are those that lie on several dimensions of the value.
     """
     match law:
         case None | Everywhere():
@@ -71,18 +85,21 @@ def zero_set(
             return frozenset()
         case Operand():
             return zero_of(law)
+        case Along():
+            return zero_of(law.item) & frozenset(leaf for axis in law.axes for leaf in leaves(axis))
         case All():
             result = everything
             for item in law.items:
                 if item is not None:
-                    result &= zero_set(item, zero_of, carried_by, everything)
+                    result &= zero_set(item, zero_of, carried_by, everything, repeated)
             return result
         case AnyOf():
-            result = frozenset()
-            for item in law.items:
-                if item is not None:
-                    result |= zero_set(item, zero_of, carried_by, everything)
-            return result
+            factors = [
+                zero_set(item, zero_of, carried_by, everything, repeated) for item in law.items if item is not None
+            ]
+            if not factors:
+                return frozenset()
+            return (frozenset().union(*factors) - repeated) | repeated.intersection(*factors)
         case Each():
             return frozenset(
                 axis

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch_pruning.axes.expression import product
-from torch_pruning.rules.call import NORMALISED, OpCall, Outcome
+from torch_pruning.rules.call import NORMALISED, OpCall, Outcome, ScaleRepair
 from torch_pruning.rules.laws import NOWHERE, All, AnyOf, Law
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.registry import rule
@@ -61,7 +61,10 @@ def _over_last(op: OpCall, x: Operand, weight: Operand | None, bias: Operand | N
                 op.role(vector, index, NORMALISED)
         op.sized("normalized_shape", axis, index)
         if text == "rms norm":
-            op.counts(axis, x, text)
+            repair = None
+            if weight is not None:
+                repair = ScaleRepair(weight, -0.5, product(x.axes[first:]), attribute="eps", where=op.where)
+            op.counts(axis, x, text, repair)
         else:
             op.statistic(axis, text)
     op.mixes(x, *range(first, x.rank))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from torch_pruning.axes.expression import Axis, Fixed
-from torch_pruning.rules.call import OpCall, Outcome
+from torch_pruning.axes.expression import Axis, Fixed, product
+from torch_pruning.rules.call import OpCall, Outcome, ScaleRepair
 from torch_pruning.rules.laws import NOWHERE, Law
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.registry import rule
@@ -56,8 +56,10 @@ def norm(op: OpCall) -> Outcome:
 @rule("aten.mean", "aten.nanmean")
 def mean(op: OpCall) -> Outcome:
     x = op.tensors()[0]
-    for dim in reduced_dims(op, x):
-        op.counts(x.axes[dim], x, "mean")
+    dims = reduced_dims(op, x)
+    reduced = product(x.axes[dim] for dim in dims)
+    for dim in dims:
+        op.counts(x.axes[dim], x, "mean", ScaleRepair(x, 1.0, reduced, where=op.where))
     return _reduced(op, x, reduced_dims(op, x), x)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch_pruning.axes.expression import Axis, Fixed, Free, leaves, product
 from torch_pruning.rules.call import OpCall, Outcome
 from torch_pruning.rules.operand import Operand
+from torch_pruning.rules.pointwise import broadcast
 from torch_pruning.rules.registry import rule
 
 
@@ -162,11 +163,9 @@ def expand_as(op: OpCall) -> Outcome:
 
 @rule("aten.broadcast_tensors")
 def broadcast_tensors(op: OpCall) -> Outcome:
-    from torch_pruning.rules.pointwise import broadcast
-
     operands = op.tensors()
     axes = broadcast(op, operands)
-    return op.outcome(*(axes for _ in op.output_shapes))
+    return op.outcome(*(axes for _ in op.output_shapes), zero=operands)
 
 
 @rule("aten.meshgrid")
@@ -176,7 +175,7 @@ def meshgrid(op: OpCall) -> Outcome:
     axes = [operand.axes[0] if operand.rank else Fixed(1) for operand in operands]
     if op.get("indexing") == "xy" and len(axes) > 1:
         axes[:2] = axes[1::-1]
-    return op.outcome(*(axes for _ in op.output_shapes))
+    return op.outcome(*(axes for _ in op.output_shapes), zero=operands)
 
 
 @rule("aten.repeat", "aten.tile")
@@ -213,20 +212,26 @@ def repeat_interleave(op: OpCall) -> Outcome:
 
 @rule("aten.pixel_shuffle")
 def pixel_shuffle(op: OpCall) -> Outcome:
-    """[..., C * r * r, H, W] -> [..., C, H * r, W * r]."""
+    """[..., C * r! * r!, H, W] -> [..., C, H * r!, W * r!]."""
     (x,) = op.operands("self")
     r = op.get("upscale_factor")
-    channels, _ = op.split(x.axes[-3], x.axes[-3].size // (r * r), "sub-pixels")
-    op.freeze(_, "sub-pixels")
-    return op.outcome((*x.axes[:-3], channels, *op.fixed(op.output_shapes[0][-2:])), zero=x)
+    channels, subpixels = op.split(x.axes[-3], x.axes[-3].size // (r * r), "sub-pixels")
+    op.freeze(subpixels, "sub-pixels")
+    pixels = (product((axis, Fixed(r))) for axis in x.axes[-2:])
+    return op.outcome((*x.axes[:-3], channels, *pixels), zero=x)
 
 
 @rule("aten.pixel_unshuffle")
 def pixel_unshuffle(op: OpCall) -> Outcome:
-    """[..., C, H * r, W * r] -> [..., C * r * r, H, W]."""
+    """[..., C, H * r!, W * r!] -> [..., C * r! * r!, H, W]."""
     (x,) = op.operands("self")
     r = op.get("downscale_factor")
-    return op.outcome((*x.axes[:-3], product((x.axes[-3], Fixed(r * r))), *op.fixed(op.output_shapes[0][-2:])), zero=x)
+    pixels = []
+    for axis in x.axes[-2:]:
+        outer, subpixels = op.split(axis, axis.size // r, "sub-pixels")
+        op.freeze(subpixels, "sub-pixels")
+        pixels.append(outer)
+    return op.outcome((*x.axes[:-3], product((x.axes[-3], Fixed(r * r))), *pixels), zero=x)
 
 
 @rule("aten.channel_shuffle", "aten.native_channel_shuffle")

@@ -49,6 +49,7 @@ class Value:
     name: str = ""
     strides: tuple[int, ...] = ()
     offset: int = 0
+    layout: Any = None  # a trace.layout.Layout, once a memo has asked for it
 
     def __repr__(self) -> str:
         return f"%{self.name or self.index}{list(self.shape)}"
@@ -124,7 +125,8 @@ class Program:
         for call in reversed(self.calls):
             results = list(call.results())
             if (
-                any(value.index in needed for value in results)
+                not results  # something left torch, and Python may do anything with it
+                or any(value.index in needed for value in results)
                 or any(value.storage in storages for value in call.mutated)
                 or self.failure is not None
             ):

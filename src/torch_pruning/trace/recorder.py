@@ -13,7 +13,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from torch_pruning.axes.sizes import DimensionSource, Expression, TracedInt
-from torch_pruning.trace.program import Call, FunctionCall, Guard, Program, Value, ValueUse, Where
+from torch_pruning.trace.memo import Memo
+from torch_pruning.trace.program import Call, FunctionCall, Guard, Program, Value, ValueUse, Where, values_in
 
 _TORCH = torch.__path__[0] + os.sep
 _HERE = __file__.rsplit("trace", 1)[0]
@@ -39,10 +40,14 @@ _OPAQUE = {torch.nn.functional.multi_head_attention_forward}
 
 
 class Recorder:
-    """Builds a Program. Tensors are told apart by identity, so each is kept alive until the run is over."""
+    """Builds a Program. Tensors are told apart by identity, so each is kept alive until the run is over.
 
-    def __init__(self, program: Program) -> None:
+    `memo` holds what ops on fake tensors give; without it every op runs.
+    """
+
+    def __init__(self, program: Program, memo: Memo | None = None) -> None:
         self.program = program
+        self.memo = memo
         self.of_tensor: dict[int, Value] = {}
         self.alive: list[torch.Tensor] = []
         self.by_storage: dict[int, list[Value]] = {}
@@ -86,21 +91,31 @@ class Recorder:
                     return candidate
         return self.value(tensor, "constant")
 
-    def encode(self, item: Any) -> Any:
+    def encode(self, item: Any, found: list[tuple[torch.Tensor, Value]]) -> Any:
+        """The argument with values in the place of tensors; these are appended to `found`."""
         if isinstance(item, torch.Tensor):
-            return self.lookup(item)
+            value = self.lookup(item)
+            found.append((item, value))
+            return value
         if isinstance(item, (list, tuple)):
-            return [self.encode(child) for child in item]
+            return [self.encode(child, found) for child in item]
         return item
 
     # ---- calls
 
     def record(self, op: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Any) -> Any:
         """Run an op and write it down."""
-        encoded = tuple([self.encode(arg) for arg in args])
-        encoded_kwargs = {key: self.encode(arg) for key, arg in kwargs.items()}
-        out = run()
-        mutated = tuple([encoded[index] for index in _mutated(function) if index < len(encoded)])
+        tensors: list[tuple[torch.Tensor, Value]] = []
+        encoded = tuple([self.encode(arg, tensors) for arg in args])
+        encoded_kwargs = {key: self.encode(arg, tensors) for key, arg in kwargs.items()}
+        if self.memo is None:
+            out = run()
+        else:
+            out = self.memo.run(function, encoded, encoded_kwargs, tensors, run)
+        written = [
+            encoded[index] if index < len(encoded) else encoded_kwargs.get(name) for index, name in _mutated(function)
+        ]
+        mutated = tuple(values_in(written))
         outputs = self._outputs(out)
         origin = self.functions[-1] if self.functions else None
         self.program.calls.append(Call(op, function, encoded, encoded_kwargs, outputs, self.where(), origin, mutated))
@@ -141,9 +156,11 @@ class Recorder:
         if self.recording:
             self.program.guards.append(Guard(symbol, left, right, outcome, self.where()))
 
-    def value_use(self, expression: Expression) -> None:
+    def value_use(self, expression: Expression) -> int:
+        """Write it down; returns the index of the event."""
         if self.recording:
             self.program.value_uses.append(ValueUse(expression, False, self.where()))
+        return len(self.program.value_uses) - 1
 
     def uneven(self, expression: Expression) -> None:
         if self.recording:
@@ -154,16 +171,18 @@ class Recorder:
         return TracedInt(value.shape[dim], DimensionSource(value.index, dim % len(value.shape)), self)
 
 
-_mutated_arguments: dict[Any, tuple[int, ...]] = {}
+_mutated_arguments: dict[Any, tuple[tuple[int, str], ...]] = {}
 
 
-def _mutated(function: Any) -> tuple[int, ...]:
-    """Positions of the arguments that an op writes to, by its schema."""
+def _mutated(function: Any) -> tuple[tuple[int, str], ...]:
+    """Positions and names of the arguments that an op writes to, by its schema."""
     found = _mutated_arguments.get(function)
     if found is None:
         schema = getattr(function, "_schema", None)
         arguments = schema.arguments if schema is not None else ()
-        found = tuple(i for i, a in enumerate(arguments) if a.alias_info is not None and a.alias_info.is_write)
+        found = tuple(
+            (i, a.name) for i, a in enumerate(arguments) if a.alias_info is not None and a.alias_info.is_write
+        )
         _mutated_arguments[function] = found
     return found
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
+from torch_pruning.trace.memo import Memo
 from torch_pruning.trace.program import Program, tensors_in
 from torch_pruning.trace.recorder import FunctionMode, OpMode, Recorder
 from torch_pruning.trace.substitute import substituted
@@ -41,13 +42,14 @@ class Example:
         return model(inputs)
 
 
-def trace(model: nn.Module, example: Example, mode: str = "eval") -> Program:
+def trace(model: nn.Module, example: Example, mode: str = "eval", memo: Memo | None = None) -> Program:
     """Record one run of the model in "eval" or "train" mode.
 
     Fake tensors first; where the model looks at data, real ones; where it calls autograd itself, real ones with grad.
     The model, its inputs and the random state come back as they were. The model's own exceptions pass through.
+    Traces that share a `memo` work out what ops on fake tensors give only once.
     """
-    program, error = _attempt(model, example, mode, "fake")
+    program, error = _attempt(model, example, mode, "fake", memo or Memo())
     if error is None or _complete(program, model):
         return program
     for kind in ("real", "real+grad"):
@@ -73,9 +75,11 @@ def _named(model: nn.Module, name: str) -> Any:
         return None
 
 
-def _attempt(model: nn.Module, example: Example, mode: str, kind: str) -> tuple[Program, BaseException | None]:
+def _attempt(
+    model: nn.Module, example: Example, mode: str, kind: str, memo: Memo | None = None
+) -> tuple[Program, BaseException | None]:
     program = Program(mode, kind)
-    recorder = Recorder(program)
+    recorder = Recorder(program, memo)
     recorder.paths = {id(module): path for path, module in model.named_modules()}
     stand_in = _fakes() if kind == "fake" else _clone
 
@@ -194,11 +198,12 @@ def _fast_path_off() -> Iterator[None]:
 
 def trace_modes(model: nn.Module, example: Example, modes: Sequence[str] = ("eval", "train")) -> list[Program]:
     """One program per mode. Training mode is tried with a doubled batch too, and left out if the model refuses it."""
-    programs = [trace(model, example, modes[0])]
+    memo = Memo()
+    programs = [trace(model, example, modes[0], memo)]
     for mode in modes[1:]:
         try:
-            programs.append(trace(model, example, mode))
+            programs.append(trace(model, example, mode, memo))
         except Exception:
             with contextlib.suppress(Exception):
-                programs.append(trace(model, doubled(example), mode))
+                programs.append(trace(model, doubled(example), mode, memo))
     return programs

@@ -1,0 +1,301 @@
+"""The steps of a plan in dependency order: one row per layer, parameter or operator that carries the positions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from torch_pruning import layers
+from torch_pruning.axes.expression import Axis, leaves, product
+from torch_pruning.axes.positions import Choice, kept_positions, lanes_within
+from torch_pruning.dependency.flow import Flow, Port, Visit
+from torch_pruning.dependency.sides import (
+    SIDES,
+    PruningFunction,
+    attribute_behind,
+    group_axis,
+    operator_step,
+    prune_buffer,
+    prune_parameter,
+    step_of,
+    width_axis,
+)
+from torch_pruning.graph.graph import Graph
+from torch_pruning.graph.infer import axes_of
+from torch_pruning.planning.plan import Plan
+from torch_pruning.trace.program import Call
+
+TensorDim = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a step prunes. `text` is the layer's own repr, the operator, or the shape of a parameter."""
+
+    path: str
+    text: str
+    module: nn.Module | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.path} ({self.text})"
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """`trigger` was called on `source`; therefore `handler` is called on `target`."""
+
+    trigger: PruningFunction
+    handler: PruningFunction
+    source: Node
+    target: Node
+
+    @property
+    def layer(self) -> nn.Module | None:
+        return self.target.module
+
+    @property
+    def pruning_fn(self) -> PruningFunction:
+        return self.handler
+
+    def __str__(self) -> str:
+        return f"<DEP: {self.trigger.__name__} => {self.handler.__name__} on {self.target.name}>"
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One step: positions along the step's dimension, and the parameter elements that no earlier step has removed."""
+
+    dependency: Dependency
+    idxs: list[int]
+    num_pruned: int
+
+    def __str__(self) -> str:
+        return f"[ {self.dependency}, Index={self.idxs}, NumPruned={self.num_pruned}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """What the user asked for: a function on a layer, on dimension `dim` of `tensor`; `axis` holds all positions."""
+
+    path: str
+    layer: nn.Module
+    function: PruningFunction
+    tensor: str
+    dim: int
+    axis: Axis
+
+    @property
+    def node(self) -> Node:
+        return Node(self.path, repr(self.layer), self.layer)
+
+
+def removed_positions(axis: Axis, choice: Choice) -> list[int]:
+    """The positions that go, ascending. Where they differ from lane to lane, they are counted over the lanes in a row."""
+    own = set(leaves(axis))
+    elsewhere = sorted(lanes_within(axis, choice) - own, key=lambda lane: lane.serial)
+    whole = product((*elsewhere, axis))
+    kept = set(kept_positions(whole, choice))
+    return [position for position in range(whole.size) if position not in kept]
+
+
+def write_rows(graph: Graph, flows: Sequence[Flow], plan: Plan, root: Root) -> list[Row]:
+    """The rows of a plan, from its root on."""
+    writer = _Writer(graph, plan, root)
+    writer.write_root()
+    for flow in flows:
+        # A later program (training mode) only adds what the first did not run.
+        if writer.open or flow is flows[0]:
+            writer.follow(flow)
+    for tensor, dim in list(writer.open):
+        writer.step(writer.owner(tensor, dim), tensor, dim, root.function, root.node)
+    return writer.rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """Whose step a dimension of a tensor belongs to: a function of a layer, or of the tensor alone."""
+
+    path: str
+    layer: nn.Module | None
+    function: PruningFunction
+
+
+class _Writer:
+    def __init__(self, graph: Graph, plan: Plan, root: Root) -> None:
+        assert plan.choice is not None
+        self.graph = graph
+        self.plan = plan
+        self.choice: Choice = plan.choice
+        self.root = root
+        self.rows: list[Row] = []
+        self.modules = dict(graph.model.named_modules())
+        self.sizes = {tensor: list(shape) for tensor, shape in plan.shapes.items()}
+        affected = [(tensor, dim) for tensor, dims in plan.kept.items() for dim in dims]
+        affected += [(tensor, block.dim) for tensor, block in plan.blocks.items()]
+        # Dimensions that shrink and that no row has named yet, in the model's order.
+        self.open: dict[TensorDim, None] = dict.fromkeys(affected)
+        self.affected = frozenset(affected)
+        self.affected_layers = {owner.path for owner in (self.owner(*entry) for entry in affected) if owner.layer}
+        self.operators: set[tuple[Any, ...]] = set()
+        self.positions: dict[str, list[int]] = {}
+
+    # ---- walking
+
+    def write_root(self) -> None:
+        """The first row: what the user called, on the layer the user named."""
+        root = self.root
+        mine = self.owner(root.tensor, root.dim)
+        covered = [entry for entry in self.open if self.owner(*entry) == mine]
+        self._write(Dependency(root.function, root.function, root.node, root.node), root.axis, covered)
+
+    def follow(self, flow: Flow) -> None:
+        """Rows for everything that carries the positions in one program."""
+        axes: dict[int, tuple[bool, ...]] = {}
+
+        def affected(port: Port) -> bool:
+            index, dim = port
+            if index not in axes:
+                found = axes_of(flow.values[index], flow.inferred, self.graph.axes)
+                axes[index] = tuple(any(leaf in self.choice for leaf in leaves(axis)) for axis in found)
+            return axes[index][dim]
+
+        earlier = set(self.operators)
+        steps: dict[Visit | None, tuple[PruningFunction, Node]] = {None: (self.root.function, self.root.node)}
+        for visit in flow.walk(self._starts(flow), affected):
+            steps[visit] = self._visit(visit, flow, *steps[visit.reached_from], earlier)
+
+    def _starts(self, flow: Flow) -> Iterator[tuple[Call, Port]]:
+        """The root, then whatever no path from it has reached."""
+        state = flow.inferred.program.state
+        # Whole groups of a convolution lie on the other dimension of its weight than the one asked for.
+        others = (dim for dim in range(len(self.graph.axes[self.root.tensor])) if dim != self.root.dim)
+        roots = [(self.root.tensor, dim) for dim in (self.root.dim, *others)]
+        entry = next((entry for entry in roots if entry in self.affected), None)
+        for tensor, dim in ([entry] if entry else []) + list(self.open):
+            value = state.get(tensor)
+            if value is None or ((tensor, dim) != entry and (tensor, dim) not in self.open):
+                continue
+            for call in flow.users.get(value.index, ())[:1]:
+                yield call, (value.index, dim)
+
+    def _visit(
+        self, visit: Visit, flow: Flow, trigger: PruningFunction, source: Node, earlier: set[tuple[Any, ...]]
+    ) -> tuple[PruningFunction, Node]:
+        """Rows for one call; returns what the rows reached from it are triggered by."""
+        state = [(flow.values[i].name, dim) for i, dim in visit.ports if flow.values[i].kind == "state"]
+        owners = {entry: self.owner(*entry) for entry in state if entry[0] in self.graph.axes}
+        inside = self._layer_of(visit.call.where.module)
+        step = (trigger, source)
+        if not inside and (not owners or any(owner.layer is None for owner in owners.values())):
+            step = self._operator(visit, flow, trigger, source, earlier)
+            trigger, source = step
+        elif owners:
+            first = next(iter(owners.values()))
+            step = (first.function, self._node(first))
+            if first == self.owner(self.root.tensor, self.root.dim):
+                step = (self.root.function, self.root.node)
+        for (tensor, dim), owner in owners.items():
+            if (tensor, dim) in self.open:
+                self.step(owner, tensor, dim, trigger, source)
+        return step
+
+    def _layer_of(self, path: str) -> bool:
+        """Whether calls of this module are part of a layer's own row, its parametrizations included."""
+        return path.partition(".parametrizations")[0] in self.affected_layers
+
+    # ---- rows
+
+    def owner(self, tensor: str, dim: int) -> _Owner:
+        """The layer that holds the tensor, if it is of a known kind, and the function for this dimension."""
+        path, _, name = tensor.rpartition(".")
+        if ".parametrizations." in f".{path}.":
+            path, _, rest = f".{path}.".partition(".parametrizations.")
+            path, name = path.strip("."), f"parametrizations.{rest}{name}"
+        layer = self.modules.get(path)
+        function = step_of(layer, attribute_behind(name), dim) if layer is not None else None
+        if layer is None or function is None:
+            return _Owner(tensor, None, prune_parameter if tensor in self.graph.parameters else prune_buffer)
+        if isinstance(layer, _ConvNd) and layer.groups > 1 and self._loses_groups(tensor, layer.groups):
+            function = layers.prune_group_conv
+        return _Owner(path, layer, function)
+
+    def _loses_groups(self, tensor: str, groups: int) -> bool:
+        axes = self.graph.axes[tensor]
+        return len(axes) > 1 and any(leaf in self.choice for leaf in leaves(group_axis(axes, groups)))
+
+    def step(self, owner: _Owner, tensor: str, dim: int, trigger: PruningFunction, source: Node) -> None:
+        """A row for everything of this owner that is still open."""
+        if owner.layer is None:
+            covered = [entry for entry in self.open if entry == (tensor, dim)]
+        else:
+            covered = [entry for entry in self.open if self.owner(*entry) == owner]
+        dependency = Dependency(trigger, owner.function, source, self._node(owner))
+        self._write(dependency, self._axis(owner, tensor, dim), covered)
+
+    def _operator(
+        self, visit: Visit, flow: Flow, trigger: PruningFunction, source: Node, earlier: set[tuple[Any, ...]]
+    ) -> tuple[PruningFunction, Node]:
+        """A row for an operator that only passes the positions on."""
+        call = visit.call
+        op = ".".join(call.op.split(".")[:2])
+        base = op.split(".")[1]
+        handler = operator_step(base.strip("_") or base)
+        node = Node(call.where.module or type(self.graph.model).__name__, op)
+        key = (call.op, call.where)
+        self.operators.add(key)
+        if key not in earlier:
+            results = {value.index for value in call.results()}
+            index, dim = next((port for port in visit.ports if port[0] in results), visit.ports[0])
+            axis = axes_of(flow.values[index], flow.inferred, self.graph.axes)[dim]
+            self._write(Dependency(trigger, handler, source, node), axis, [])
+        return handler, node
+
+    def _write(self, dependency: Dependency, axis: Axis, covered: Sequence[TensorDim]) -> None:
+        num_pruned = sum(self._shrink(tensor, dim) for tensor, dim in covered)
+        self.rows.append(Row(dependency, self._removed(axis), num_pruned))
+
+    def _shrink(self, tensor: str, dim: int) -> int:
+        """Count one dimension of a tensor as pruned: the elements that are left, less those that stay."""
+        del self.open[tensor, dim]
+        block = self.plan.blocks.get(tensor)
+        in_block = block is not None and block.dim == dim
+        kept = len(block.kept[0]) if block is not None and in_block else len(self.plan.kept[tensor][dim])
+        sizes = self.sizes[tensor]
+        others = 1
+        for other, size in enumerate(sizes):
+            others *= 1 if other == dim else size
+        removed = others * (sizes[dim] - kept)
+        sizes[dim] = kept
+        return removed if tensor in self.graph.parameters else 0
+
+    def _removed(self, axis: Axis) -> list[int]:
+        key = repr(product((axis,))) + "/" + ",".join(str(leaf.serial) for leaf in leaves(axis))
+        if key not in self.positions:
+            self.positions[key] = removed_positions(axis, self.choice)
+        return list(self.positions[key])
+
+    def _node(self, owner: _Owner) -> Node:
+        if owner.layer is not None:
+            return Node(owner.path, repr(owner.layer), owner.layer)
+        kind = "Parameter" if owner.path in self.graph.parameters else "Tensor"
+        return Node(owner.path, f"{kind} of shape {[axis.size for axis in self.graph.axes[owner.path]]}")
+
+    def _axis(self, owner: _Owner, tensor: str, dim: int) -> Axis:
+        """All positions of the dimension that a row counts on: as the row's function takes them."""
+        if owner.layer is None:
+            return self.graph.axes[tensor][dim]
+        prefix = f"{owner.path}." if owner.path else ""
+        for side in SIDES:
+            if side.function is owner.function:
+                for attribute, own_dim in side.dims(owner.layer).items():
+                    axes = self.graph.axes.get(prefix + attribute)
+                    if axes is not None and (prefix + attribute, own_dim) in self.affected:
+                        return width_axis(owner.layer, axes, own_dim)
+        return width_axis(owner.layer, self.graph.axes[tensor], dim)

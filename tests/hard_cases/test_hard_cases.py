@@ -1,0 +1,35 @@
+"""The hard cases, one table of small models per theme, each through the same three laws."""
+
+from __future__ import annotations
+
+import drive
+import models_attention
+import models_convolutions
+import models_shapes
+import pytest
+from drive import Case
+
+pytestmark = pytest.mark.models
+
+THEMES = (models_shapes, models_convolutions, models_attention)
+CASES = [pytest.param(case, id=case.name) for theme in THEMES for case in theme.CASES]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_groups_are_as_stated(case: Case) -> None:
+    drive.check_groups(case)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_random_plans_equal_masking(case: Case) -> None:
+    drive.check_exactness(case)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_marks_are_true(case: Case) -> None:
+    drive.check_marks_are_true(case)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_trains_on_after_a_plan_over_all_groups(case: Case) -> None:
+    drive.check_training_on(case)

@@ -1,0 +1,1 @@
+"""Rules against reality: every rule's claims, compared with what the op really does."""

@@ -1,0 +1,1 @@
+"""The table of cases, one module for every family of rules."""
