@@ -21,7 +21,7 @@ import torch_pruning as tp
 LATENCY_BATCH = 256
 
 
-def run(epochs: int, fine_tuning_epochs: int, say: Callable[[str], None] = lambda text: None) -> Table:
+def run(epochs: int, fine_tuning_epochs: int, repeats: int, say: Callable[[str], None]) -> Table:
     """The whole demonstration; returns its table. `say` is told what is going on."""
     torch.manual_seed(0)
     training, test = digits()
@@ -47,7 +47,7 @@ def run(epochs: int, fine_tuning_epochs: int, say: Callable[[str], None] = lambd
     say("measuring")
     columns = list(models.values())
     macs = [plan.before.macs, plan.after.macs, plan.after.macs]
-    latencies = latencies_ms(columns, test.images[:LATENCY_BATCH])
+    latencies = latencies_ms(columns, test.images[:LATENCY_BATCH], repeats)
     result = Table("", title="DigitsNet, pruned to half its MACs")
     for title in models:
         result.add_column(title, justify="right")
@@ -72,10 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train, prune to half the MACs, fine-tune, and compare.")
     parser.add_argument("--epochs", type=int, default=10, help="of training")
     parser.add_argument("--fine-tuning-epochs", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=30, help="of the measurement of latency")
     chosen = parser.parse_args(arguments)
     console = Console()
     with console.status("loading") as status:
-        result = run(chosen.epochs, chosen.fine_tuning_epochs, status.update)
+        result = run(chosen.epochs, chosen.fine_tuning_epochs, chosen.repeats, status.update)
     console.print(result)
 
 

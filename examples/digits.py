@@ -93,7 +93,7 @@ def accuracy(model: nn.Module, data: Split) -> float:
 
 
 @torch.inference_mode()
-def latencies_ms(models: Sequence[nn.Module], images: Tensor, repeats: int = 30) -> list[float]:
+def latencies_ms(models: Sequence[nn.Module], images: Tensor, repeats: int) -> list[float]:
     """Milliseconds of one forward pass over the batch, for each model: medians, after three repeats to warm up.
 
     The models take turns, so that whatever else the machine is doing slows all of them alike.

@@ -3,10 +3,12 @@
 import runpy
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from torch_pruning.rules import registry
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -17,6 +19,15 @@ def examples_importable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     """`import digits` finds examples/digits.py; what an example writes stays out of the tree."""
     monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def rules_put_back() -> Iterator[None]:
+    """An example that registers a rule must not leave it to other tests."""
+    before = registry.registered()
+    yield
+    for op in registry.registered().keys() - before.keys():
+        registry.unregister_rule(op)
 
 
 @pytest.fixture

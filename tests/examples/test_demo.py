@@ -15,7 +15,7 @@ def rows_of_table() -> dict[str, list[str]]:
 def rows(run_example: Callable[[str], str], rows_of_table: dict[str, list[str]]) -> dict[str, list[str]]:
     """The cells of each row of the table by its title, of one short run for all tests here."""
     if not rows_of_table:
-        printed = run_example("python examples/demo.py --epochs 2 --fine-tuning-epochs 1")
+        printed = run_example("python examples/demo.py --epochs 2 --fine-tuning-epochs 1 --repeats 3")
         for line in printed.splitlines():
             title, *cells = (cell.strip() for cell in re.split("[│┃|]", line.strip("│┃| ")))
             rows_of_table[title] = cells

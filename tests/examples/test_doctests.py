@@ -4,23 +4,12 @@ import doctest
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator
 
 import pytest
 
 import torch_pruning
-from torch_pruning.rules import registry
 
 MODULES = ["torch_pruning", *(m.name for m in pkgutil.walk_packages(torch_pruning.__path__, "torch_pruning."))]
-
-
-@pytest.fixture(autouse=True)
-def rules_put_back() -> Iterator[None]:
-    """An example that registers a rule must not leave it to other tests."""
-    before = registry.registered()
-    yield
-    for op in registry.registered().keys() - before.keys():
-        registry.unregister_rule(op)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -616,7 +617,8 @@ CASES = (
         ),
     ),
     Case(grouped_1, _tokens, _grouped(1)),
-    Case(grouped_2, _tokens, _grouped(2)),
+    # Its second query head cannot go: `self.n_rep == 1` would take the other branch.
+    Case(grouped_2, _tokens, (*_grouped(2)[:2], replace(_grouped(2)[2], guarded=True), *_grouped(2)[3:])),
     Case(grouped_4, _tokens, _grouped(4)),
     Case(grouped_7, _tokens, _grouped(7, 2)),
     Case(grouped_8, _tokens, _grouped(8, 2)),

@@ -5,13 +5,18 @@ from __future__ import annotations
 import drive
 import models_attention
 import models_convolutions
+import models_layers
 import models_shapes
 import pytest
 from drive import Case
 
-pytestmark = pytest.mark.models
+pytestmark = [
+    pytest.mark.models,
+    # Of the processor's LSTM; the numbers are right.
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning"),
+]
 
-THEMES = (models_shapes, models_convolutions, models_attention)
+THEMES = (models_shapes, models_convolutions, models_attention, models_layers)
 CASES = [pytest.param(case, id=case.name) for theme in THEMES for case in theme.CASES]
 
 

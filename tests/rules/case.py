@@ -32,6 +32,7 @@ class Case:
     real: Callable[[Any], Any] | None = None  # computes the same where this machine cannot run the op itself
     random: bool = False  # the values are drawn anew or left over from before: only sizes and zeros are compared
     train: bool = False
+    unchecked: bool = False  # the op reads beyond the end of tensors that are too small: nothing is tried on it
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the case, the same every time."""
@@ -49,7 +50,7 @@ def case(name: str, call: Callable[[Any], Any], **given: Any) -> Case:
     linear
     """
     options = {
-        key: given.pop(key) for key in ("conservative", "counted", "real", "random", "train") if key in given
+        key: given.pop(key) for key in ("conservative", "counted", "real", "random", "train", "unchecked") if key in given
     }
     makers: dict[str, Maker] = {}
     sizes: dict[str, int] = {}

@@ -62,7 +62,7 @@ class Probe(nn.Module):
     def _arriving(self, name: str, tensor: Tensor) -> Tensor:
         if self.variant.lanes is not None and self.variant.lanes[0] == name:
             _, outer, inner = self.variant.lanes
-            tensor = tensor.unflatten(0, (self.lane_outer, self.lane_inner)).movedim((0, 1), (outer, inner))
+            tensor = tensor.unflatten(0, (self.lane_outer, self.lane_inner)).movedim((0, 1), (outer, inner)).contiguous()
         if name in self.variant.lost:
             tensor = tensor * 0.5 + 0.25
         return tensor

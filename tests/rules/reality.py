@@ -20,7 +20,7 @@ from torch import Tensor
 from torch_pruning.axes.expression import Axis, Free, leaves
 from torch_pruning.axes.positions import Choice, Kept, lane_combinations
 from torch_pruning.graph.clusters import Cluster
-from torch_pruning.graph.constraints import attribute_value
+from torch_pruning.graph.guards import attribute_value
 from torch_pruning.graph.exactness import zero_sets
 from torch_pruning.graph.graph import Graph, build_graph
 from torch_pruning.graph.infer import axes_of
@@ -128,14 +128,14 @@ def false_claims(case: Case, variant: Variant = Variant()) -> list[FalseClaim]:
 
 def _trials(claims: Claims) -> Iterator[tuple[str, Choice]]:
     """(what went wrong or "", the choice) for every trial."""
+    if len(claims.outputs) != len(claims.dense):
+        yield f"{len(claims.outputs)} outputs claimed, found {len(claims.dense)}", {}
+        return
     for claimed, real in zip(claims.outputs, claims.dense, strict=True):
         sizes = tuple(axis.size for axis in claimed)
         if sizes != tuple(real.shape):
             yield f"output {list(real.shape)} was claimed to be {list(sizes)}", {}
             return
-    if len(claims.outputs) != len(claims.dense):
-        yield f"{len(claims.outputs)} outputs claimed, found {len(claims.dense)}", {}
-        return
     for choice in choices(claims.graph):
         yield wrong(claims, choice), choice
 
@@ -150,7 +150,7 @@ def choices(graph: Graph) -> Iterator[Choice]:
         draw = random.Random(seed)
         together: dict[Free, Kept] = {}
         for cluster in movable:
-            steps = draw.randint(1, cluster.steps - 1)
+            steps = draw.randint(min(2, cluster.steps - 1), cluster.steps - 1)  # statistics of a single unit are none
             together.update(_choice(graph, cluster, steps, lambda axis, lane: draw.randrange(axis.size)))
         if together:
             yield together
@@ -181,6 +181,8 @@ def wrong(claims: Claims, choice: Choice) -> str:
         pruned = run(claims.case, tensors, sizes, claims.variant)
     except Exception as error:
         return f"{removed}: the op refuses the smaller tensors: {type(error).__name__}: {str(error).splitlines()[0]}"
+    if len(pruned) != len(masked):
+        return f"{removed}: {len(masked)} outputs were claimed, found {len(pruned)}"
     expected = [cut(a, axes, choice) for a, axes in zip(masked, claims.outputs, strict=True)]
     for number, (a, b) in enumerate(zip(expected, pruned, strict=True)):
         if a.shape != b.shape:

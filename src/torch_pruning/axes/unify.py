@@ -153,24 +153,28 @@ def _cuttable(axis: Axis) -> tuple[Free, ...]:
 
 
 def _cut_alike(left: Sequence[Axis], right: Sequence[Axis], reason: Reason) -> list[tuple[Axis, Axis]]:
-    """Walk both concatenations; the longer part is cut where the shorter ends, or both are frozen."""
+    """Walk both concatenations; the longer part is cut where one of the others ends, or what meets there is frozen."""
     pairs: list[tuple[Axis, Axis]] = []
     here, there = list(left[::-1]), list(right[::-1])
     while here:
-        x, y = here.pop(), there.pop()
-        if x.size == y.size:
-            pairs.append((x, y))
-            continue
-        rest = here if x.size > y.size else there
-        longer, shorter = (x, y) if x.size > y.size else (y, x)
-        cut = split_concat(longer, shorter.size, reason)
+        if here[-1].size < there[-1].size:
+            here, there = there, here
+        longer = here.pop()
+        met = [there.pop()]
+        length = met[0].size
+        cut = split_concat(longer, length, reason)
+        while cut is None and length < longer.size:  # a Product is cut after whole rows
+            met.append(there.pop())
+            length += met[-1].size
+            cut = split_concat(longer, length, reason) if length < longer.size else None
         if cut is None:
-            freeze(longer, reason)
-            freeze(shorter, reason)
-            rest.append(Fixed(longer.size - shorter.size))  # freezes what it meets
-        else:
-            pairs.append((cut[0], shorter))
-            rest.append(cut[1])
+            freeze(concat((longer, *met)), reason)
+            if length > longer.size:
+                there.append(Fixed(length - longer.size))  # freezes what it meets
+            continue
+        pairs.append((cut[0], concat(met)))
+        if length < longer.size:
+            here.append(cut[1])
     return pairs
 
 

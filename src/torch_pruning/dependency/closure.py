@@ -12,6 +12,7 @@ from torch_pruning.errors import ConstraintError, FrozenAxisError, PositionError
 from torch_pruning.graph.graph import Graph
 
 _Owners = Sequence[tuple[tuple[Free, int], ...]]
+_Lane = tuple[tuple[Free, int], ...]  # (axis, unit) of every axis that the lanes run over
 _SHOWN = 4
 
 
@@ -50,10 +51,11 @@ def units_behind(graph: Graph, asked: Asked, protected: Mapping[Free, Reason]) -
     uncovered = asked.gone - _covered(images, units)
     if uncovered:
         _refuse_frozen(uncovered, owners, images, whole, reasons, asked)
-        choice |= _laned(graph, owners, uncovered, units, reasons, asked)
+        lost = _lost_by_lane(graph, owners, uncovered, units, reasons, asked)
+        choice |= {leaf: _laned(graph, leaf, by_lane) for leaf, by_lane in lost.items() if _equally_many(by_lane)}
         _require_some_left(choice, asked)
-    if set(kept_positions(asked.axis, choice)) != set(range(len(owners))) - asked.gone:
-        raise PositionError(_refusal(uncovered, owners, images, reasons, graph, asked))
+        if set(kept_positions(asked.axis, choice)) != set(range(len(owners))) - asked.gone:
+            raise PositionError(_refusal(min(uncovered), owners, images, reasons, lost, graph, asked))
     return choice
 
 
@@ -88,10 +90,12 @@ def name_of(graph: Graph, axis: Free) -> str:
 
 
 def listed(positions: Sequence[int]) -> str:
-    """Positions as a message shows them: `[0..63]` for a run, at most twelve otherwise."""
-    if len(positions) > 2 and positions[-1] - positions[0] == len(positions) - 1:
-        return f"[{positions[0]}..{positions[-1]}]"
-    return f"[{', '.join(map(str, positions[:12]))}{', ...' if len(positions) > 12 else ''}]"
+    """Positions as a message shows them: runs as `0..63`, at most twelve entries."""
+    entries: list[str] = []
+    for _, run in itertools.groupby(enumerate(positions), lambda entry: entry[1] - entry[0]):
+        numbers = [position for _, position in run]
+        entries += [f"{numbers[0]}..{numbers[-1]}"] if len(numbers) > 2 else list(map(str, numbers))
+    return f"[{', '.join(entries[:12])}{', ...' if len(entries) > 12 else ''}]"
 
 
 def _images(owners: _Owners) -> dict[tuple[Free, int], list[int]]:
@@ -143,78 +147,79 @@ def _refuse_frozen(
             raise FrozenAxisError(f"positions {asked} cannot go; position {position} is frozen: {text}")
 
 
-def _laned(
+def _lost_by_lane(
     graph: Graph,
     owners: _Owners,
     uncovered: Set[int],
     units: Mapping[Free, Set[int]],
     reasons: Mapping[Free, Reason],
     asked: Asked,
-) -> dict[Free, Kept]:
-    """What the axes keep that may lose different units in each lane, such as channels of the groups of a convolution."""
-    found: dict[Free, Kept] = {}
+) -> dict[Free, dict[_Lane, set[int]]]:
+    """For every axis that may lose different units in each lane (as the channels of each group of a convolution), what
+    each lane loses. Lanes that go as a whole are left out."""
+    lost: dict[Free, dict[_Lane, set[int]]] = {}
     here = set(leaves(asked.axis))
     for leaf in dict.fromkeys(leaf for position in sorted(uncovered) for leaf, _ in owners[position]):
         group = graph.group_of.get(leaf)
         over = tuple(lane for lane in group.lanes if lane in here) if group else ()
-        if group is None or not over or leaf in reasons:
-            continue
-        by_lane = _units_by_lane(owners, leaf, over, asked.gone)
-        # A lane that goes as a whole has no say; it repeats the row of one that stays.
-        staying = {
-            lane: gone
-            for lane, gone in by_lane.items()
-            if not any(unit in units.get(axis, ()) for axis, unit in zip(over, lane, strict=True))
-        }
-        counts = [len(gone) for gone in staying.values()]
-        if len(set(counts)) > 1:
-            raise PositionError(
-                f"each of the {len(counts)} lanes of {name_of(graph, leaf)} must lose equally many; found {counts} "
-                f"with {asked}: choose as many from each, or whole lanes"
-            )
-        if not any(counts):
-            continue
-        filler = next(iter(staying.values()))
-        rows = {}
-        for combination in itertools.product(*(range(lane.size) for lane in group.lanes)):
-            lane = tuple(unit for axis, unit in zip(group.lanes, combination, strict=True) if axis in over)
-            rows[combination] = _without(leaf, staying.get(lane, filler))
-        found[leaf] = Kept(rows, group.lanes)
-    return found
+        if over and leaf not in reasons:
+            by_lane = _units_by_lane(owners, leaf, over, asked.gone)
+            lost[leaf] = {
+                lane: gone
+                for lane, gone in by_lane.items()
+                if not any(unit in units.get(axis, ()) for axis, unit in lane)
+            }
+    return lost
 
 
-def _units_by_lane(
-    owners: _Owners, leaf: Free, over: tuple[Free, ...], gone: Set[int]
-) -> dict[tuple[int, ...], set[int]]:
+def _equally_many(by_lane: Mapping[_Lane, Set[int]]) -> bool:
+    counts = {len(gone) for gone in by_lane.values()}
+    return len(counts) == 1 and counts != {0}
+
+
+def _laned(graph: Graph, leaf: Free, by_lane: Mapping[_Lane, Set[int]]) -> Kept:
+    """What an axis keeps in each of its lanes."""
+    lanes = graph.group_of[leaf].lanes
+    # A lane that goes as a whole has no say; it repeats the row of one that stays.
+    filler = next(iter(by_lane.values()))
+    axes = [axis for axis, _ in next(iter(by_lane))]
+    rows = {}
+    for combination in itertools.product(*(range(lane.size) for lane in lanes)):
+        unit_of = dict(zip(lanes, combination, strict=True))
+        rows[combination] = _without(leaf, by_lane.get(tuple((axis, unit_of[axis]) for axis in axes), filler))
+    return Kept(rows, lanes)
+
+
+def _units_by_lane(owners: _Owners, leaf: Free, over: tuple[Free, ...], gone: Set[int]) -> dict[_Lane, set[int]]:
     """For every lane, the units of which every position goes."""
-    complete: dict[tuple[int, ...], dict[int, bool]] = {}
+    complete: dict[_Lane, dict[int, bool]] = {}
     for position, keys in enumerate(owners):
         unit_of = dict(keys)
         if leaf in unit_of and all(lane in unit_of for lane in over):
-            of_lane = complete.setdefault(tuple(unit_of[lane] for lane in over), {})
+            of_lane = complete.setdefault(tuple((lane, unit_of[lane]) for lane in over), {})
             of_lane[unit_of[leaf]] = of_lane.get(unit_of[leaf], True) and position in gone
     return {lane: {unit for unit, all_gone in units.items() if all_gone} for lane, units in complete.items()}
 
 
 def _refusal(
-    uncovered: Set[int],
+    position: int,
     owners: _Owners,
     images: Mapping[tuple[Free, int], list[int]],
     reasons: Mapping[Free, Reason],
+    lost: Mapping[Free, Mapping[_Lane, Set[int]]],
     graph: Graph,
     asked: Asked,
 ) -> str:
-    position = min(uncovered)
+    """The message for positions that are no whole units; `position` is one that cannot go like this."""
     sets, hints = [], []
     for leaf, unit in owners[position]:
         if leaf in reasons:
             hints.append(f"units of {name_of(graph, leaf)} are frozen: {reasons[leaf]}")
             continue
         sets.append(listed(images[leaf, unit]))
-        group = graph.group_of.get(leaf)
-        if group is not None and group.lanes:
-            lanes = " x ".join(str(lane.size) for lane in group.lanes)
-            hints.append(f"or equally many units of {name_of(graph, leaf)} in each of its {lanes} lanes")
+        if leaf in lost:
+            counts = [len(gone) for gone in lost[leaf].values()]
+            hints.append(f"or equally many in each of {len(counts)} lanes of {leaf.size}, found {counts}")
     hint = f" ({'; '.join(hints)})" if hints else ""
     return (
         f"positions must be whole units; found {asked}: position {position} can only go with one of these sets "

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch_pruning.axes.expression import Free, Reason
+from torch_pruning.axes.expression import Free, leaves
 from torch_pruning.axes.sizes import Polynomial
 from torch_pruning.graph.constraints import CountConstraint
 
@@ -31,14 +31,19 @@ class Cluster:
         return {axis: axis.size // self.steps * t for axis in self.axes}
 
 
-def find_clusters(
-    axes: Sequence[Free], constraints: Sequence[CountConstraint], lead: str = "inner"
-) -> tuple[list[Cluster], dict[Free, CountConstraint]]:
-    """(clusters, held): every axis is in one cluster, or held with the constraint that holds it.
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """Every axis is in one of the `clusters`, or held by a constraint, or named by one of the `unmet` ones,
+    which no scaling keeps true."""
 
-    `lead` says which factor of a product moves: "inner" (head dims, with the heads held) or "outer" (the heads).
-    Constraints that cannot be met by scaling freeze their axes.
-    """
+    clusters: list[Cluster]
+    held: dict[Free, CountConstraint]
+    unmet: list[CountConstraint]
+
+
+def find_clusters(axes: Sequence[Free], constraints: Sequence[CountConstraint], lead: str = "inner") -> Clusters:
+    """Axes that must scale together. `lead` says which factor of a product scales with a width that is tied to it:
+    "inner" (head dims, with the heads held) or "outer" (the heads)."""
     held: dict[Free, CountConstraint] = {}
     for constraint in constraints:
         for monomial in constraint.polynomial.terms:
@@ -51,30 +56,33 @@ def find_clusters(
             axis = parent[axis]
         return axis
 
+    unmet: list[CountConstraint] = []
+    tied: dict[Free, None] = {}  # axes that lie on no tensor (a repeat count, say) still move with their cluster
     for constraint in constraints:
         movers = _movers(constraint.polynomial, held)
         if movers is None:
-            for symbol in constraint.polynomial.symbols:
-                assert isinstance(symbol, Free)
-                symbol.reason = symbol.reason or Reason(f"the code needs {constraint}", constraint.where)
+            unmet.append(constraint)
             continue
+        tied.update(dict.fromkeys(movers))
         for other in movers[1:]:
             parent[find(other)] = find(movers[0])
-    clusters: dict[Free, list[Free]] = {}
-    for axis in axes:
-        if axis.reason is None and axis not in held:
-            clusters.setdefault(find(axis), []).append(axis)
-    # Axes that lie on no tensor (a repeat count, say) still move with their cluster.
+    blocked = {symbol for constraint in unmet for symbol in constraint.polynomial.symbols}
+    on_tensors = set(axes)
+    members: dict[Free, dict[Free, None]] = {}
+    for axis in (*axes, *tied):
+        if axis.reason is None and axis not in held and axis not in blocked:
+            members.setdefault(find(axis), {})[axis] = None
+    of_axis: dict[Free, list[CountConstraint]] = {}
     for constraint in constraints:
         for symbol in constraint.polynomial.symbols:
-            if isinstance(symbol, Free) and symbol.reason is None and symbol not in held and find(symbol) in clusters:
-                if symbol not in clusters[find(symbol)]:
-                    clusters[find(symbol)].append(symbol)
-    result = []
-    for members in clusters.values():
-        of_cluster = tuple(c for c in constraints if any(symbol in members for symbol in c.polynomial.symbols))
-        result.append(Cluster(tuple(members), of_cluster))
-    return result, {axis: constraint for axis, constraint in held.items() if axis.reason is None}
+            assert isinstance(symbol, Free)
+            of_axis.setdefault(symbol, []).append(constraint)
+    result = [
+        Cluster(tuple(group), tuple(dict.fromkeys(c for axis in group for c in of_axis.get(axis, ()))))
+        for group in members.values()
+        if on_tensors.intersection(group)
+    ]
+    return Clusters(result, held, unmet)
 
 
 def _held_factors(monomial: Sequence[object], lead: str) -> list[Free]:
@@ -88,8 +96,6 @@ def _held_factors(monomial: Sequence[object], lead: str) -> list[Free]:
 
 
 def _outer_leaves(axis: Free) -> set[Free]:
-    from torch_pruning.axes.expression import leaves
-
     return {leaf for outer in axis.outers for leaf in leaves(outer)}
 
 

@@ -17,26 +17,15 @@ from torch_pruning.axes.sizes import (
     Expression,
     Polynomial,
     Ratio,
-    evaluate,
-    holds,
     size_polynomial,
     sources,
     to_ratio,
 )
+from torch_pruning.graph.guards import Definition, GuardCheck, equalities, find_guards, varying_axes
 from torch_pruning.graph.infer import Inferred, axes_of
 from torch_pruning.rules.call import ScaleRepair
-from torch_pruning.trace.program import Guard
 
 _ZERO = Polynomial({})
-
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """`attribute == polynomial / divisor`: what an attribute must become once counts are chosen."""
-
-    polynomial: Polynomial
-    divisor: int
-    where: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +39,6 @@ class CountConstraint:
         positive = Polynomial({m: f for m, f in self.polynomial.terms.items() if f > 0})
         negative = Polynomial({m: -f for m, f in self.polynomial.terms.items() if f < 0})
         return f"{positive} == {negative}"
-
-
-@dataclass(frozen=True, slots=True)
-class GuardCheck:
-    """A comparison of the run, as functions of counts and attributes; it must come out alike."""
-
-    guard: Guard
-    left: Expression
-    right: Expression
-    program: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +76,13 @@ def collect(programs: Sequence[Inferred], of_state: Mapping[str, tuple[Axis, ...
         for axis in inferred.facts.at_least_two:
             result.at_least_two.update(leaves(axis))
         equations += _equations(inferred, of_state)
-    for polynomial, where, axes in equations:
-        _check_attributes(polynomial, axes, where, result)
+    equations = [equation for equation in equations if _held_in_the_run(*equation, result)]
     _solve(equations, result)
+    # After the sizes: what a comparison defines is only what no size does.
+    _solve(equalities(programs, of_state, result.definitions), result)
     for inferred in programs:
         _number_uses(inferred, of_state, result)
-        _guards(inferred, of_state, result)
+    result.guards = find_guards(programs, of_state, result.definitions)
     return result
 
 
@@ -144,11 +124,12 @@ def _freeze_all(axes: Iterable[Axis], text: str, where: Any) -> None:
         freeze(axis, Reason(text, where))
 
 
-def _check_attributes(polynomial: Polynomial, axes: list[Axis], where: Any, result: Constraints) -> None:
+def _held_in_the_run(polynomial: Polynomial, where: Any, axes: list[Axis], result: Constraints) -> bool:
     """An equation that does not hold for the sizes of the run (its expression was clamped) says nothing: freeze."""
     value = polynomial.evaluate(lambda s: s.size if isinstance(s, Free) else result.attribute_values[s])  # type: ignore[index]
     if value != 0:
         _freeze_all(axes, "its size is not what its expression gives", where)
+    return value == 0
 
 
 def _constants(polynomial: Polynomial) -> Polynomial:
@@ -263,26 +244,13 @@ def _number_uses(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]], r
     uses = [(event, use.expression, use.where, use.uneven, None) for event, use in enumerate(inferred.program.value_uses)]
     scalars = [(-1, expression, where, False, repair) for expression, where, repair in inferred.facts.scalar_uses]
     for event, expression, where, uneven, repair in (*uses, *scalars):
-        axes = _varying(expression, inferred, of_state, result)
+        axes = varying_axes(expression, inferred, of_state, result.definitions)
         if uneven:
             for axis in axes:
                 axis.reason = Reason("a size divided with a remainder", where)
         elif axes:
             size = to_ratio(expression, lambda source: _defined(source, inferred, of_state, result))
             result.number_uses.append(NumberUse(tuple(axes), size, event, where, id(inferred), repair))
-
-
-def _varying(
-    expression: Expression, inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]], result: Constraints
-) -> list[Free]:
-    """The free axes that the value of an expression depends on."""
-    axes: list[Free] = []
-    for source in sources(expression):
-        if isinstance(source, DimensionSource):
-            axes += leaves(axes_of(inferred.program.values[source.value], inferred, of_state)[source.dim])
-        elif source in result.definitions:
-            axes += [s for s in result.definitions[source].polynomial.symbols if isinstance(s, Free)]
-    return [axis for axis in dict.fromkeys(axes) if axis.reason is None]
 
 
 def _defined(
@@ -295,74 +263,3 @@ def _defined(
     if definition is None or definition.divisor != 1:
         return Polynomial.constant(result.attribute_values[source])
     return definition.polynomial
-
-
-def _guards(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]], result: Constraints) -> None:
-    def resolved(expression: Expression) -> bool:
-        """Whether anything in the expression can change."""
-        for source in sources(expression):
-            if isinstance(source, DimensionSource):
-                axis = axes_of(inferred.program.values[source.value], inferred, of_state)[source.dim]
-                if any(leaf.reason is None for leaf in leaves(axis)):
-                    return True
-            elif source in result.definitions:
-                return True
-        return False
-
-    seen: set[Any] = set()
-    index = id(inferred)
-    for guard in inferred.program.guards:
-        key = (guard.symbol, guard.left, guard.right)
-        if key in seen or not (resolved(guard.left) or resolved(guard.right)):
-            continue
-        seen.add(key)
-        result.guards.append(GuardCheck(guard, guard.left, guard.right, index))
-
-
-def attribute_value(definition: Definition, counts: Mapping[Free, int]) -> int:
-    """The new value of an attribute under these counts."""
-    total = definition.polynomial.evaluate(lambda symbol: counts.get(symbol, symbol.size))  # type: ignore[union-attr,arg-type,call-overload]
-    assert total % definition.divisor == 0, "counts that violate the equation of an attribute"
-    return total // definition.divisor
-
-
-def broken_guards(
-    result: Constraints,
-    programs: Sequence[Inferred],
-    of_state: Mapping[str, tuple[Axis, ...]],
-    counts: Mapping[Free, int],
-) -> list[GuardCheck]:
-    """The guards that would come out differently under these counts."""
-    by_id = {id(inferred): inferred for inferred in programs}
-    broken = []
-    for check in result.guards:
-        inferred = by_id[check.program]
-
-        def lookup(source: AttributeSource | DimensionSource, inferred: Inferred = inferred) -> int:
-            if isinstance(source, AttributeSource):
-                definition = result.definitions.get(source)
-                return attribute_value(definition, counts) if definition else result.attribute_values[source]
-            axis = axes_of(inferred.program.values[source.value], inferred, of_state)[source.dim]
-            return size_polynomial(axis).evaluate(lambda s: counts.get(s, s.size))  # type: ignore[union-attr,arg-type,call-overload]
-
-        try:
-            outcome = holds(check.guard.symbol, evaluate(check.left, lookup), evaluate(check.right, lookup))
-        except ZeroDivisionError:
-            outcome = not check.guard.outcome
-        if outcome != check.guard.outcome:
-            broken.append(check)
-    return broken
-
-
-def guard_axes(
-    check: GuardCheck, programs: Sequence[Inferred], of_state: Mapping[str, tuple[Axis, ...]], result: Constraints
-) -> list[Free]:
-    """The free axes that a guard looks at."""
-    inferred = next(p for p in programs if id(p) == check.program)
-    found: list[Free] = []
-    for source in (*sources(check.left), *sources(check.right)):
-        if isinstance(source, DimensionSource):
-            found += leaves(axes_of(inferred.program.values[source.value], inferred, of_state)[source.dim])
-        elif source in result.definitions:
-            found += [s for s in result.definitions[source].polynomial.symbols if isinstance(s, Free)]
-    return [leaf for leaf in dict.fromkeys(found) if leaf.reason is None]

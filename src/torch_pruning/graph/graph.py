@@ -13,11 +13,12 @@ from torch_pruning.axes.expression import Axis, Free, Reason, freeze, leaves, re
 from torch_pruning.axes.positions import Choice
 from torch_pruning.axes.sizes import Ratio
 from torch_pruning.axes.unify import unify
-from torch_pruning.graph.clusters import Cluster, find_clusters
+from torch_pruning.graph.clusters import Cluster, Clusters, find_clusters
 from torch_pruning.graph.constraints import Constraints, CountConstraint, collect, refreeze
 from torch_pruning.graph.cost import CostModel, CostValue, Counts, cost_model
 from torch_pruning.graph.exactness import Mark, find_marks
 from torch_pruning.graph.groups import Group, find_groups
+from torch_pruning.graph.guards import GuardCheck, broken_guards
 from torch_pruning.graph.infer import Inferred, infer, state_axes
 from torch_pruning.graph.lanes import find_lanes
 from torch_pruning.graph.repair import Repair, RepairFinder
@@ -78,6 +79,33 @@ class Graph:
     def cost(self, counts: Counts | None = None) -> CostValue:
         """Parameters and MACs (of one sample) under these counts of free axes; absent ones keep all units."""
         return self.cost_of(counts)
+
+    def broken_guards(self, counts: Counts) -> list[GuardCheck]:
+        """The comparisons in the model's code that would come out differently under these counts."""
+        constraints = self.constraints
+        return broken_guards(
+            constraints.guards, self.axes, constraints.definitions, constraints.attribute_values, counts
+        )
+
+    def defines_integers(self, counts: Counts) -> bool:
+        """Whether every attribute that sizes define stays an integer: `4 * self.quarter == |C|` needs multiples of 4."""
+        return all(
+            definition.polynomial.evaluate(lambda symbol: counts.get(symbol, symbol.size)) % definition.divisor == 0  # type: ignore[union-attr,arg-type,call-overload]
+            for definition in self.constraints.definitions.values()
+            if definition.divisor != 1
+        )
+
+    def clusters_following(self, follow: str) -> list[Cluster]:
+        """The clusters when "head_dims" or "heads" follow a width that the code ties to heads x head dim.
+
+        Raises:
+            ValueError: for another word.
+        """
+        if follow not in ("head_dims", "heads"):
+            raise ValueError(f"follow must be 'head_dims' or 'heads', found {follow!r}")
+        if follow == "head_dims":
+            return self.clusters
+        return find_clusters([group.axis for group in self.groups], self.constraints.counts, lead="outer").clusters
 
     def frozen(self) -> list[FrozenRow]:
         """Every dimension (size above 1) that cannot be pruned, with the op and source line that froze it."""
@@ -140,7 +168,7 @@ def build_graph(
             leaf for axes in of_state.values() for axis in axes for leaf in leaves(axis) if leaf.reason is None
         )
     )
-    clusters, held = find_clusters(free, constraints.counts)
+    clusters = _scalable(free, constraints)
     for name, axes in of_state.items():
         of_state[name] = tuple(map(resolve, axes))
     marks, repairs = _all_marks(inferred, of_state, constraints)
@@ -151,7 +179,7 @@ def build_graph(
     cost = cost_model(
         (of_state[name] for name in tensors if name in parameters), inferred[0].facts.costs, _batch(inferred[0].program)
     )
-    graph = Graph(model, examples[0], of_state, inferred, constraints, groups, clusters, held, cost, parameters)
+    graph = Graph(model, examples[0], of_state, inferred, constraints, groups, clusters.clusters, clusters.held, cost, parameters)
     graph.attention_layers = frozenset(path for program in inferred for path in program.facts.replaced_modules)
     graph.group_of = {group.axis: group for group in groups}
     graph.repairs = repairs
@@ -175,6 +203,19 @@ def _share_storage(tensors: Mapping[str, torch.Tensor], of_state: Mapping[str, t
             else:
                 for axis in (*of_state[a], *of_state[b]):
                     freeze(axis, reason)
+
+
+def _scalable(free: Sequence[Free], constraints: Constraints) -> Clusters:
+    """Clusters of all axes; what no scaling keeps true freezes the axes it names, and holds the others to numbers."""
+    found = find_clusters(free, constraints.counts)
+    while found.unmet:
+        for constraint in found.unmet:
+            for symbol in constraint.polynomial.symbols:
+                assert isinstance(symbol, Free)
+                symbol.reason = symbol.reason or Reason(f"the code needs {constraint}", constraint.where)
+        refreeze(constraints)
+        found = find_clusters(free, constraints.counts)
+    return found
 
 
 def _only_stock_attention(model: nn.Module, inferred: Sequence[Inferred]) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from torch_pruning import rules as _filled  # noqa: F401  (importing the families fills the table of rules)
 from torch_pruning.axes.expression import Axis, Fixed, Free, Reason, freeze
+from torch_pruning.axes.unify import unify
 from torch_pruning.rules.call import Facts, OpCall, Outcome, check_outcome, write_to_out
 from torch_pruning.rules.laws import NOWHERE, Law
 from torch_pruning.rules.operand import Operand
@@ -55,13 +56,35 @@ def infer(
     for value in program.outputs:
         for dim, axis in enumerate(axes_of(value, inferred, of_state)):
             freeze(axis, Reason(f"dimension {dim} of a model output"))
+    _carry_over(inferred, of_state)
     return inferred
+
+
+def _carry_over(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) -> None:
+    """What forward assigns to a buffer or attribute is what it finds there in the next call: the same axes.
+
+    A hook that computes a weight before each call does so, and a moving average that is no in-place update.
+    """
+    read = {value.index for call in inferred.calls for value in call.inputs()}
+    for name, value in inferred.program.rewritten.items():
+        if name not in of_state:
+            continue
+        reason = Reason(f"{name} is assigned anew in forward")
+        before, after = of_state[name], axes_of(value, inferred, of_state)
+        if [axis.size for axis in before] == [axis.size for axis in after]:
+            for old, new in zip(before, after, strict=True):
+                unify(old, new, reason)
+        else:
+            stale = inferred.program.state[name].index not in read
+            for axis in before if stale else (*before, *after):
+                freeze(axis, reason)
 
 
 def _unread(inferred: Inferred) -> frozenset[int]:
     """The results nobody looks at: attention weights that are computed by default, positions beside a maximum."""
+    program = inferred.program
     read = {value.index for call in inferred.calls for value in call.inputs()}
-    read.update(value.index for value in (*inferred.program.outputs, *inferred.program.carried))
+    read.update(value.index for value in (*program.outputs, *program.carried, *program.rewritten.values()))
     return frozenset(value.index for call in inferred.calls for value in call.results()) - read
 
 

@@ -92,7 +92,9 @@ def _permutation(call: Call, rank: int) -> list[int]:
 def _window(call: Call, value: Value, position: int) -> tuple[int, slice, bool]:
     """(dimension, the slice of it that output `position` takes, whether the dimension vanishes)."""
     base = call.op.split(".")[1]
-    arguments: dict[str, Any] = dict(zip((a.name for a in call.function._schema.arguments), call.args, strict=False)) | call.kwargs
+    arguments: dict[str, Any] = (
+        dict(zip((a.name for a in call.function._schema.arguments), call.args, strict=False)) | call.kwargs
+    )
     dim = int(arguments.get("dim") or 0) % len(value.shape)
     if base in ("select", "unbind"):
         index = arguments["index"] % value.shape[dim] if base == "select" else position

@@ -13,7 +13,17 @@ from dataclasses import dataclass, field
 from torch_pruning.axes.expression import Axis, Free
 from torch_pruning.axes.sizes import Polynomial, Ratio, size_polynomial
 from torch_pruning.graph.infer import Inferred
-from torch_pruning.graph.regions import MOVING, Region, backward, everything, forward, is_empty, part_of_output, same, union
+from torch_pruning.graph.regions import (
+    MOVING,
+    Region,
+    backward,
+    everything,
+    forward,
+    is_empty,
+    part_of_output,
+    same,
+    union,
+)
 from torch_pruning.rules.call import ScaleRepair
 from torch_pruning.trace.program import Call, Value
 
@@ -153,7 +163,9 @@ class RepairFinder:
 
     def _through_elementwise(self, call: Call, value: Value, region: Region, search: _Search) -> bool:
         """One factor of a product is scaled: the first of the full shape that was computed."""
-        whole = [arg for arg in call.args if isinstance(arg, Value) and arg.shape == value.shape and arg.kind == "computed"]
+        whole = [
+            arg for arg in call.args if isinstance(arg, Value) and arg.shape == value.shape and arg.kind == "computed"
+        ]
         return bool(whole) and self._pass(call, whole[0], region, search)
 
     def _at_weight(self, call: Call, region: Region, dim: int, search: _Search) -> bool:

@@ -17,6 +17,7 @@ def freeze_unused(programs: Iterable[Inferred], of_state: Mapping[str, tuple[Axi
     used: set[str] = set()
     for inferred in programs:
         by_storage = {value.storage: name for name, value in inferred.program.state.items()}
+        used.update(inferred.program.rewritten)
         for call in inferred.calls:
             used.update(value.name or by_storage.get(value.storage, "") for value in call.inputs())
     unused = [name for name, axes in of_state.items() if name not in used and axes]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import nn
 
 from torch_pruning.axes.sizes import AttributeSource
@@ -68,15 +70,32 @@ def _gates(module: nn.RNNBase) -> int:
     return {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
 
 
-def stock_attributes(model: nn.Module) -> Iterator[tuple[nn.Module, str, int]]:
+def stock_attributes(model: nn.Module) -> list[tuple[nn.Module, str, int]]:
     """(module, attribute, value) of every such attribute that no longer says what the tensors are."""
-    for module in model.modules():
-        for classes, attributes in _STOCK:
-            if isinstance(module, classes):
-                for name, size in attributes.items():
-                    new = size(module)
-                    if getattr(module, name, new) != new:
-                        yield module, name, new
+    found = []
+    with _at_rest(model):
+        for module in model.modules():
+            for classes, attributes in _STOCK:
+                if isinstance(module, classes):
+                    for name, size in attributes.items():
+                        new = size(module)
+                        if getattr(module, name, new) != new:
+                            found.append((module, name, new))
+    return found
+
+
+@contextlib.contextmanager
+def _at_rest(model: nn.Module) -> Iterator[None]:
+    """Reading a parametrized weight computes it, and in training mode may update buffers (spectral norm does)."""
+    training = [module for module in model.modules() if module.training]
+    try:
+        for module in training:
+            module.training = False
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 class AttributeWriter:

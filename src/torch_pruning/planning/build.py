@@ -11,7 +11,7 @@ from torch_pruning.axes.expression import Axis, Free, leaves
 from torch_pruning.axes.sizes import AttributeSource
 from torch_pruning.axes.positions import Choice, Kept, all_kept, kept_positions
 from torch_pruning.errors import BudgetError
-from torch_pruning.graph.constraints import attribute_value, broken_guards
+from torch_pruning.graph.guards import attribute_value
 from torch_pruning.graph.graph import Graph
 from torch_pruning.planning.plan import AttributeChange, Block, GroupChange, Plan, counts_of
 
@@ -65,7 +65,9 @@ def build_plan(graph: Graph, choice: Choice) -> Plan:
     )
 
 
-def _scales(graph: Graph, counts: Mapping[Any, int]) -> tuple[dict[tuple[str, int, tuple[int, ...]], float], list[AttributeChange]]:
+def _scales(
+    graph: Graph, counts: Mapping[Any, int]
+) -> tuple[dict[tuple[str, int, tuple[int, ...]], float], list[AttributeChange]]:
     """Factors to fold into parameters, and float attributes, that make up for numbers which sizes enter."""
     scales: dict[tuple[str, int, tuple[int, ...]], float] = {}
     changes = []
@@ -96,7 +98,7 @@ def _check_counts(graph: Graph, counts: Mapping[Any, int]) -> None:
         minimum = graph.group_of[axis].minimum if axis in graph.group_of else 1
         if count < minimum:
             raise BudgetError(f"{axis.name} must keep at least {minimum} units, found {count}: remove fewer")
-    broken = broken_guards(graph.constraints, graph.programs, graph.axes, counts)
+    broken = graph.broken_guards(counts)
     if broken:
         guard = broken[0].guard
         raise BudgetError(
@@ -139,7 +141,7 @@ def _lane_positions(axis: Axis, lanes: set[Free]) -> list[dict[Free, int]]:
 
 def _group_change(graph: Graph, axis: Free, kept: Kept) -> GroupChange:
     group = graph.group_of[axis]
-    gone = [tuple(unit for unit in range(axis.size) if unit not in set(row)) for row in kept.rows.values()]
+    gone = [tuple(sorted(set(range(axis.size)).difference(row))) for row in kept.rows.values()]
     removed: Any = gone[0] if not kept.lanes else tuple(gone)
     return GroupChange(group.name, axis.size, kept.count, removed, group.exact, group.reason)
 

@@ -54,9 +54,16 @@ def check_run(plan: Plan, graph: Graph, model: nn.Module) -> None:
 
 
 def _outside(calls: list[Call], graph: Graph, plan: Plan) -> list[Call]:
-    """The calls outside the layers that surgery replaces."""
+    """The calls outside the layers that surgery replaces, without those that only copy for the sake of layout."""
     replaced = {path for path in graph.attention_layers} | set(plan.replaced)
-    return [call for call in calls if call.where.module not in replaced and not _inside(call.where.module, replaced)]
+    return [
+        call
+        for call in calls
+        if call.where.module not in replaced
+        and not _inside(call.where.module, replaced)
+        # Not dispatched at all for a tensor that is contiguous already, which a dimension of one unit may make it.
+        and call.op != "aten.contiguous.default"
+    ]
 
 
 def _inside(module: str, replaced: set[str]) -> bool:

@@ -12,7 +12,9 @@ from torch_pruning.graph.graph import Executed
 from torch_pruning.graph.repair import Repair, Target
 from torch_pruning.planning.check import check_run
 from torch_pruning.planning.plan import Plan, counts_of
+from torch_pruning.planning.stale import watch_optimizers
 from torch_pruning.planning.surgery import Surgery
+from torch_pruning.trace.substitute import named_tensors
 
 
 def execute(plan: Plan, model: nn.Module | None, optimizer: Any, check: bool) -> int:
@@ -28,6 +30,10 @@ def execute(plan: Plan, model: nn.Module | None, optimizer: Any, check: bool) ->
         raise
     if own and plan.graph is not None and plan.choice is not None:
         _advance(plan)
+    if optimizer is None:
+        watch_optimizers(
+            {name: t for name, t in named_tensors(target) if name in plan.shapes and isinstance(t, nn.Parameter)}
+        )
     return plan.parameters_removed
 
 

@@ -75,7 +75,7 @@ class Surgery:
                 FreeMultiheadAttention.convert(module)
         for change in self.plan.changes:
             self.writer.write(change.source, change.new)
-        for module, name, value in list(stock_attributes(self.model)):
+        for module, name, value in stock_attributes(self.model):
             self.writer.set(module, name, value)
 
     def _shrunk(self, name: str, tensor: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from torch_pruning.planning.plan import Plan
 from torch_pruning.planning.surgery import Surgery, scale_positions
 from torch_pruning.trace.program import tensors_in
 from torch_pruning.trace.substitute import named_tensors
-from torch_pruning.trace.tracer import Example, doubled
+from torch_pruning.trace.tracer import Example, copied, doubled
 
 TOLERANCE = 1e-9
 DEGENERATE = 1e-4
@@ -77,8 +77,8 @@ def verify(
     dense = _fresh(model, mode)
     if rescale:
         _rescale(dense, example, inputs)
-    masked, pruned = copy.deepcopy(dense), copy.deepcopy(dense)
-    _mask(masked, plan)
+    pruned = copy.deepcopy(dense)
+    masked = _masked(dense, plan, example, inputs)
     Surgery(plan, pruned, None).apply()
     dense_out, _ = _run(dense, example, inputs, gradients=False)
     masked_out, masked_grads = _run(masked, example, inputs, gradients)
@@ -107,7 +107,8 @@ def _example(plan: Plan, example_inputs: Any) -> Example:
 
 def _fresh(model: nn.Module, mode: str) -> nn.Module:
     with torch.inference_mode(False):
-        fresh = copy.deepcopy(model).double().train(mode == "train")
+        # Results of earlier calls may lie on the model; they cannot be copied together with their history.
+        fresh = copied(model, lambda _, tensor: _leaf(tensor)).double().train(mode == "train")
         for name, tensor in named_tensors(fresh):
             if tensor.is_floating_point() and not isinstance(tensor, nn.Parameter) and tensor.dtype != torch.float64:
                 tensor.data = tensor.data.double()
@@ -119,22 +120,55 @@ def _fresh(model: nn.Module, mode: str) -> nn.Module:
     return fresh
 
 
-def _double(inputs: Any) -> Any:
-    from torch_pruning.trace.tracer import copied
+def _leaf(tensor: Tensor) -> Tensor:
+    copied_data = tensor.detach().clone()
+    return nn.Parameter(copied_data, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copied_data
 
+
+def _double(inputs: Any) -> Any:
     return copied(
         inputs, lambda _, tensor: tensor.detach().clone().double() if tensor.is_floating_point() else tensor.clone()
     )
 
 
-def _mask(model: nn.Module, plan: Plan) -> None:
-    """Zero every removed slice of every tensor."""
+def _masked(dense: nn.Module, plan: Plan, example: Example, inputs: Any) -> nn.Module:
+    """A copy with every removed slice of every tensor set to zero.
+
+    A tensor that must not be zero keeps its values: where zeroing it alone already gives something that is not finite
+    (0 / 0 in a weight norm, a division by a parameter), other tensors of its group make the zeros.
+    """
+    masked = copy.deepcopy(dense)
+    _mask(masked, plan)
+    if _finite(masked, example, inputs) or not _finite(dense, example, inputs):
+        return masked
+    names = [*plan.kept, *(name for name in plan.blocks if name not in plan.kept)]
+    zeroable = []
+    for name in names:
+        alone = copy.deepcopy(dense)
+        _mask(alone, plan, (name,))
+        if _finite(alone, example, inputs):
+            zeroable.append(name)
+    masked = copy.deepcopy(dense)
+    _mask(masked, plan, zeroable)
+    return masked
+
+
+def _finite(model: nn.Module, example: Example, inputs: Any) -> bool:
+    outputs, grads = _run(copy.deepcopy(model), example, inputs, gradients=True)
+    return all(bool(torch.isfinite(tensor).all()) for tensor in (*outputs, *grads.values()))
+
+
+def _mask(model: nn.Module, plan: Plan, names: Collection[str] | None = None) -> None:
+    """Zero the removed slices of these tensors, or of all."""
     tensors = dict(named_tensors(model))
     with torch.no_grad():
         for name, dims in plan.removed.items():
             for dim, gone in dims.items():
-                tensors[name].index_fill_(dim, gone, 0)
+                if names is None or name in names:
+                    tensors[name].index_fill_(dim, gone, 0)
         for name, block in plan.blocks.items():
+            if names is not None and name not in names:
+                continue
             tensor = tensors[name].movedim((block.lane_dim, block.dim), (0, 1))
             width = tensor.shape[0] // len(block.kept)
             for lane, kept in enumerate(block.kept):

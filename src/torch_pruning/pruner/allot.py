@@ -33,7 +33,8 @@ def admissible_steps(cluster: Cluster, graph: Graph, rounding: Rounding) -> list
     found = []
     for t in range(1, steps + 1):
         counts = cluster.counts(t)
-        if t == steps or all(_admissible(axis, count, graph, rounding) for axis, count in counts.items()):
+        rounded = all(_admissible(axis, count, graph, rounding) for axis, count in counts.items())
+        if t == steps or (rounded and graph.defines_integers(counts) and not graph.broken_guards(counts)):
             found.append(t)
     return found
 
@@ -54,11 +55,28 @@ def uniform_counts(clusters: Iterable[tuple[Cluster, list[int]]], ratio: float) 
     return counts
 
 
-def movable(graph: Graph, ignored: Collection[Free], exact_only: bool) -> list[Cluster]:
-    """The clusters that may lose units. Of the axes in one product only the innermost moves: a ratio applies once."""
+def keeping_guards(graph: Graph, counts: Mapping[Free, int]) -> dict[Free, int]:
+    """The counts, with all units given back to clusters whose counts *together* would flip a comparison in the code.
+
+    Every step of a cluster is admissible by itself; a comparison such as `a.shape[1] < b.shape[1]` looks at two.
+    """
+    kept = dict(counts)
+    while broken := graph.broken_guards(kept):
+        looked_at = {axis for check in broken for axis in check.axes}
+        for cluster in graph.clusters:
+            if looked_at.intersection(cluster.axes):
+                kept.update(cluster.counts(cluster.steps))
+    return kept
+
+
+def movable(graph: Graph, ignored: Collection[Free], exact_only: bool, follow: str = "head_dims") -> list[Cluster]:
+    """The clusters that may lose units. Of the axes in one product only the innermost moves: a ratio applies once.
+
+    An axis that is tied to a width moves with it, whatever else it stands beside.
+    """
     outer = _outer_axes(graph)
     found = []
-    for cluster in graph.clusters:
+    for cluster in graph.clusters_following(follow):
         groups = [graph.group_of[axis] for axis in cluster.axes if axis in graph.group_of]
         if any(axis in ignored for axis in cluster.axes) or (exact_only and not all(group.exact for group in groups)):
             continue
@@ -133,7 +151,7 @@ def random_choice(graph: Graph, ratio: float, *, exact_only: bool = False, seed:
         for cluster in graph.clusters
         if not exact_only or all(graph.group_of[axis].exact for axis in cluster.axes if axis in graph.group_of)
     ]
-    counts = uniform_counts(clusters, ratio)
+    counts = keeping_guards(graph, uniform_counts(clusters, ratio))
     return choose_units(graph, counts, RandomScore(seed), dict(named_tensors(graph.model)))
 
 

@@ -13,7 +13,7 @@ from torch_pruning.graph.graph import Graph, build_graph
 from torch_pruning.importance.base import resolve_importance
 from torch_pruning.planning.build import build_plan
 from torch_pruning.planning.plan import Plan
-from torch_pruning.pruner.allot import Rounding, admissible_steps, choose_units, movable, uniform_counts
+from torch_pruning.pruner.allot import Rounding, admissible_steps, choose_units, keeping_guards, movable, uniform_counts
 from torch_pruning.pruner.budget import Budget, meet_budget
 from torch_pruning.pruner.report import PruneReport
 from torch_pruning.trace.substitute import named_tensors
@@ -34,6 +34,7 @@ def plan(
     round_to: int = 1,
     ignore: Iterable[Ignored] = (),
     exact_only: bool = False,
+    follow: str = "head_dims",
     seed: int = 0,
     unused: str = "freeze",
 ) -> Plan:
@@ -43,7 +44,9 @@ def plan(
     `example_inputs`: a tensor, a tuple of positional or a dict of keyword arguments; a `Graph` needs none.
     `importance`: "magnitude", "l1", "random", or a function of a group that returns [units] scores.
     `round_to`: kept counts are multiples of it. `ignore`: modules, parameter names or patterns ("head.*") whose
-    produced axes stay. `exact_only`: leave groups alone whose removal is not the same as zeroing.
+    produced axes stay. `exact_only`: leave groups alone whose removal is not the same as zeroing. `follow`: what gives
+    way where the code ties a width to heads x head dim, "head_dims" or "heads". `unused`: parameters that never ran
+    "freeze" what they could read; "ignore" is your word that they never will.
 
     Raises:
         ValueError: for no or several budgets, or values out of range.
@@ -63,15 +66,19 @@ def plan(
     rounding = Rounding(_positive("round_to", round_to))
     clusters = [
         (cluster, admissible_steps(cluster, graph, rounding))
-        for cluster in movable(graph, ignored_axes(graph, ignore), exact_only)
+        for cluster in movable(graph, ignored_axes(graph, ignore), exact_only, follow)
     ]
     if budget.kind == "ratio":
-        counts = uniform_counts(clusters, budget.value)
+        counts = keeping_guards(graph, uniform_counts(clusters, budget.value))
     else:
         attribute = "macs" if budget.kind == "macs" else "parameters"
         dense = getattr(graph.cost(), attribute)
         target = budget.value * dense if budget.value <= 1 else budget.value
-        counts = meet_budget(clusters, lambda c: float(getattr(graph.cost(c), attribute)), target, attribute)
+
+        def cost(counts: dict[Free, int]) -> float:
+            return float(getattr(graph.cost(keeping_guards(graph, counts)), attribute))
+
+        counts = keeping_guards(graph, meet_budget(clusters, cost, target, attribute))
     tensors = dict(named_tensors(graph.model))
     choice = choose_units(graph, counts, resolve_importance(importance, seed), tensors)
     return build_plan(graph, choice)

@@ -182,7 +182,9 @@ class OpCall:
         return Reason(f"{self.op.removeprefix('aten.').partition('.')[0]}: {text}", self.where)
 
     def unify(self, a: Axis, b: Axis) -> None:
-        unify(a, b, self.reason("axes of unlike structure meet"))
+        fixed = isinstance(ax.resolve(a), Fixed) or isinstance(ax.resolve(b), Fixed)
+        text = "meets a dimension that is never pruned (of an input, or a constant)" if fixed else "axes of unlike structure meet"
+        unify(a, b, self.reason(text))
 
     def unify_all(self, axes: Iterable[Axis]) -> Axis:
         """Unify all of them; returns the one axis they are."""

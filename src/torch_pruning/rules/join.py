@@ -35,19 +35,53 @@ def stack(op: OpCall) -> Outcome:
     return op.outcome(axes, zero=Each(*operands))
 
 
-@rule(
-    "aten.hstack",
-    "aten.vstack",
-    "aten.dstack",
-    "aten.column_stack",
-    "aten.block_diag",
-    "aten.pad_sequence",
-    "aten.combinations",
-)
-def joined_otherwise(op: OpCall) -> Outcome:
-    for operand in op.tensors():
-        op.freeze_all(operand, "joins tensors in a way that is not modelled")
-    return op.outcome(*(op.fixed(shape) for shape in op.output_shapes))
+@rule("aten.hstack", "aten.vstack", "aten.dstack", "aten.column_stack")
+def cat_of_widened(op: OpCall) -> Outcome:
+    """`cat` along dimension 1, 0, 2 and 1 after ones have been added where the rank is too low."""
+    base = op.op.split(".")[1]
+    widened = [_widened(operand.axes, base) for operand in op.tensors()]
+    dim = {"hstack": min(1, len(widened[0]) - 1), "vstack": 0, "dstack": 2, "column_stack": 1}[base]
+    axes: list[Axis] = [op.unify_all(o[d] for o in widened) if d != dim else Fixed(0) for d in range(len(widened[0]))]
+    axes[dim] = concat(operand[dim] for operand in widened)
+    return op.outcome(axes, zero=Each(*op.tensors()))
+
+
+def _widened(axes: tuple[Axis, ...], base: str) -> tuple[Axis, ...]:
+    """vstack: [A] -> [1, A]; column_stack: [A] -> [A, 1]; dstack: [A] -> [1, A, 1] and [A, B] -> [A, B, 1]."""
+    one = Fixed(1)
+    if base == "hstack":
+        return axes or (one,)
+    if base == "column_stack":
+        return (*axes, one, one)[:2] if len(axes) < 2 else axes
+    if base == "vstack":
+        return (one, one, *axes)[-2:] if len(axes) < 2 else axes
+    return ((one, *(axes or (one,)), one) if len(axes) < 2 else (*axes, one)) if len(axes) < 3 else axes
+
+
+@rule("aten.block_diag")
+def block_diag(op: OpCall) -> Outcome:
+    """[A, B], [C, D] -> [A + C, B + D]."""
+    operands = op.tensors()
+    blocks = [(Fixed(1), Fixed(1), *operand.axes)[-2:] for operand in operands]
+    return op.outcome([concat(rows for rows, _ in blocks), concat(columns for _, columns in blocks)], zero=Each(*operands))
+
+
+@rule("aten.pad_sequence")
+def pad_sequence(op: OpCall) -> Outcome:
+    """[T1, A], [T2, A] -> [longest, 2!, A], or [2!, longest, A]: the longest rules."""
+    operands = op.tensors()
+    for operand in operands:
+        op.freeze(operand.axes[0], "lengths of sequences are compared")
+    axes = [op.unify_all(o.axes[d] for o in operands) for d in range(1, operands[0].rank)]
+    law = Each(*operands) if op.get("padding_value", 0) == 0 else NOWHERE
+    return op.outcome((*op.fixed(op.output_shapes[0][:2]), *axes), zero=law)
+
+
+@rule("aten.combinations")
+def combinations(op: OpCall) -> Outcome:
+    (x,) = op.operands("self")
+    op.freeze_all(x, "every unit meets every other")
+    return op.outcome(op.fixed(op.output_shapes[0]))
 
 
 @rule("aten.chunk")
@@ -83,9 +117,9 @@ def split(op: OpCall) -> Outcome:
     dim = op.dim(x)
     parts = _parts(op, x, dim)
     for part in parts:
-        if part.size == op.get("split_size"):
+        if parts[-1].size == parts[0].size:
             op.sized("split_size", part)
-        else:
+        else:  # the number of parts may change with their size
             op.freeze(part, "shorter last part of a split")
     return _pieces(op, x, dim, parts)
 
@@ -141,6 +175,7 @@ def slice_(op: OpCall) -> Outcome:
     axis = x.axes[dim]
     if op.op.startswith("aten.narrow"):
         start, stop, step = op.get("start"), op.get("start") + op.get("length"), 1
+        stop = stop or axis.size  # from -3, three: up to the end, which is not position 0
     else:
         start, stop, step = op.get("start", 0), op.get("end", axis.size), op.get("step", 1)
     if step != 1:
@@ -231,8 +266,8 @@ def pad(op: OpCall) -> Outcome:
             axes[dim] = Fixed(op.output_shapes[0][dim])
         else:
             axes[dim] = concat((Fixed(left), axes[dim], Fixed(right)))
-    padded = any(padding)
-    return op.outcome(axes, zero=x if not padded or (constant and not op.get("value", 0)) else NOWHERE)
+    # Reflected and repeated zeros are zeros; a constant is one everywhere along the padding.
+    return op.outcome(axes, zero=x if not any(padding) or not constant or not op.get("value", 0) else NOWHERE)
 
 
 @rule("aten.glu")
@@ -250,13 +285,14 @@ def moved_positions(op: OpCall) -> Outcome:
     """Positions change places along some dimensions; other dimensions pass."""
     (x,) = op.operands("self")
     base = op.op.split(".")[1]
-    dims = op.get("dims") or ({"fliplr": [1], "flipud": [0]}.get(base) or range(x.rank))
+    dims = op.get("dims") or {"fliplr": [1], "flipud": [0], "rot90": [0, 1]}.get(base) or range(x.rank)
     axes = list(x.axes)
     op.mixes(x, *dims)
     for dim in dims:
         op.freeze(axes[dim], "positions change places")
-    if base == "rot90":
-        return op.outcome(op.fixed(op.output_shapes[0]))
+    if base == "rot90" and op.get("k", 1) % 2:
+        first, second = dims
+        axes[first], axes[second] = axes[second], axes[first]
     return op.outcome(axes, zero=x)
 
 

@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch_pruning.axes.expression import product
 from torch_pruning.rules.call import NORMALISED, OpCall, Outcome, ScaleRepair
-from torch_pruning.rules.laws import NOWHERE, All, AnyOf, Law
+from torch_pruning.rules.laws import NOWHERE, All, Along, AnyOf, Law
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.registry import rule
 
 
 def _affine(x: Law, weight: Operand | None, bias: Operand | None, centred: bool) -> Law:
-    """weight * normalised(x) + bias: a zero weight makes zeros; without one, zeros survive unless they are centred away."""
-    scaled: Law = weight if weight is not None else NOWHERE if centred else x
-    return All(scaled, bias)
+    """weight * normalised(x) + bias: a zero weight makes zeros; zeros of x survive unless they are centred away."""
+    return All(AnyOf(weight, NOWHERE if centred else x), bias)
 
 
 @rule("aten.batch_norm", "aten.native_batch_norm", "aten.cudnn_batch_norm", "aten._native_batch_norm_legit",
       "aten._native_batch_norm_legit_no_training", "aten._batch_norm_impl_index", "aten._batch_norm_with_update")  # fmt: skip
 def batch_norm(op: OpCall) -> Outcome:
-    """[B, C, ...]: statistics over all but C, so C passes, in either mode."""
+    """[B, C, ...]: statistics over all but C, so C passes, in either mode; in evaluation they are constants."""
     x, weight, bias, mean, variance = op.operands("input", "weight", "bias", "running_mean", "running_var")
     channels = x.axes[1]
     for vector in (weight, bias, mean, variance):
         if vector is not None:
             op.unify(channels, vector.axes[0])
             op.role(vector, 0, NORMALISED)
-    for dim in (0, *range(2, x.rank)):
-        op.statistic(x.axes[dim], "batch norm")
-    op.mixes(x, *(dim for dim in range(x.rank) if dim != 1))
-    # (0 - 0) / sqrt(0 + eps) = 0: without weights, zeros pass where the statistics are zero too.
-    law = All(AnyOf(weight, All(x, mean)) if weight is not None else All(x, mean), bias)
+    computed = op.get("training", op.op.startswith("aten._batch_norm_with_update"))
+    if computed:
+        for dim in (0, *range(2, x.rank)):
+            op.statistic(x.axes[dim], "batch norm")
+        op.mixes(x, *(dim for dim in range(x.rank) if dim != 1))
+    # (0 - 0) / sqrt(0 + eps) = 0: channels of zeros are their own mean.
+    centred: Law = Along(x, (channels,)) if computed else All(x, mean)
     outputs = [
         x.axes if shape == x.shape else (channels,) if shape == (channels.size,) else op.fixed(shape)
         for shape in op.output_shapes
     ]
-    return op.outcome(*outputs, zero=law)
+    return op.outcome(*outputs, zero=_first(All(AnyOf(weight, centred), bias), outputs))
+
+
+def _first(law: Law, outputs: Sequence[object]) -> list[Law]:
+    """The law of the first output; the others are statistics, such as 1 / sqrt(0 + eps), and zero nowhere."""
+    return [law, *(NOWHERE for _ in outputs[1:])]
 
 
 @rule("aten.layer_norm", "aten.native_layer_norm")
@@ -69,7 +77,7 @@ def _over_last(op: OpCall, x: Operand, weight: Operand | None, bias: Operand | N
             op.statistic(axis, text)
     op.mixes(x, *range(first, x.rank))
     outputs = [x.axes if s == x.shape else (*x.axes[:first], *op.fixed(s[first:])) for s in op.output_shapes]
-    return op.outcome(*outputs, zero=law)
+    return op.outcome(*outputs, zero=_first(law, outputs))
 
 
 @rule("aten.group_norm", "aten.native_group_norm")
@@ -89,7 +97,7 @@ def group_norm(op: OpCall) -> Outcome:
             op.role(vector, 0, NORMALISED)
     op.mixes(x, *range(2, x.rank))
     outputs = [x.axes if s == x.shape else op.fixed(s) for s in op.output_shapes]
-    return op.outcome(*outputs, zero=_affine(x, weight, bias, centred=True))
+    return op.outcome(*outputs, zero=_first(_affine(x, weight, bias, centred=True), outputs))
 
 
 @rule("aten.instance_norm")
@@ -100,31 +108,26 @@ def instance_norm(op: OpCall) -> Outcome:
         if vector is not None:
             op.unify(x.axes[1], vector.axes[0])
             op.role(vector, 0, NORMALISED)
-    for dim in range(2, x.rank):
-        op.statistic(x.axes[dim], "instance norm")
-    op.mixes(x, *range(2, x.rank))
-    return op.outcome(x.axes, zero=All(AnyOf(weight, x) if weight is not None else x, bias))
+    computed = op.get("use_input_stats", True)
+    if computed:
+        for dim in range(2, x.rank):
+            op.statistic(x.axes[dim], "instance norm")
+        op.mixes(x, *range(2, x.rank))
+    centred: Law = Along(x, x.axes[:2]) if computed else All(x, mean)
+    return op.outcome(x.axes, zero=All(AnyOf(weight, centred), bias))
 
 
 @rule("aten._weight_norm", "aten._weight_norm_interface")
 def weight_norm(op: OpCall) -> Outcome:
     """v * (g / norm(v)), the norm over all dimensions but `dim`."""
     v, g = op.operands("v", "g")
-    dim = op.dim(v)
+    # -1 stands for no dimension at all, not for the last one.
+    summed = [other for other in range(v.rank) if other != op.get("dim", 0)]
     if v.rank == g.rank:
         for a, b in zip(v.axes, g.axes, strict=True):
             if b.size != 1:
                 op.unify(a, b)
-    for other in range(v.rank):
-        if other != dim:
-            op.sums(v.axes[other], v, "weight norm")
-    op.mixes(v, *(other for other in range(v.rank) if other != dim))
-    return op.outcome(*(v.axes if s == v.shape else g.axes for s in op.output_shapes), zero=AnyOf(v, g))
-
-
-@rule("aten.local_response_norm")
-def local_response_norm(op: OpCall) -> Outcome:
-    """Neighbouring channels enter each other's scale."""
-    x = op.tensors()[0]
-    op.freeze(x.axes[1], "neighbouring channels are compared")
-    return op.outcome(x.axes, zero=x)
+    for other in summed:
+        op.sums(v.axes[other], v, "weight norm")
+    op.mixes(v, *summed)
+    return op.outcome(*(v.axes if s == v.shape else g.axes for s in op.output_shapes), zero=[AnyOf(v, g), v][: len(op.output_shapes)])

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from torch_pruning.axes.expression import Axis, Fixed
+from torch_pruning.axes.expression import Axis, Fixed, product
 from torch_pruning.rules.call import CARRIED, NORMALISED, OpCall, Outcome
 from torch_pruning.rules.laws import NOWHERE
 from torch_pruning.rules.operand import Operand
@@ -84,15 +84,26 @@ def prelu(op: OpCall) -> Outcome:
 @rule(
     "aten.contiguous", "aten.to", "aten._to_copy", "aten.clone", "aten.detach", "aten.alias", "aten.lift", "aten.lift_fresh",
     "aten.lift_fresh_copy", "aten.resolve_conj", "aten.resolve_neg", "aten.requires_grad_", "aten._conj", "aten._neg_view",
-    "aten.type_as", "aten.real", "aten.imag", "aten.view.dtype",
+    "aten.type_as", "aten.real", "aten.imag",
 )  # fmt: skip
 def identity(op: OpCall) -> Outcome:
     """The same tensor in another guise; further tensor arguments only lend their dtype or device."""
     x = op.tensors()[0]
-    if len(op.output_shapes) == 1 and op.output_shapes[0] != x.shape:
-        op.freeze_all(x, "changes the shape of what it reinterprets")
-        return op.outcome(op.fixed(op.output_shapes[0]))
-    return op.outcome(*(x.axes for _ in op.output_shapes), zero=x)
+    return op.outcome(x.axes, zero=x)
+
+
+@rule("aten.view.dtype")
+def view_dtype(op: OpCall) -> Outcome:
+    """The same bytes: [A, B] of 8 bytes each -> [A, B * 2!] of 4, and back. All bits of a zero are zero."""
+    (x,) = op.operands("self")
+    size = op.output_shapes[0][-1] if x.rank else 1
+    if not x.rank or size == x.axes[-1].size:
+        return op.outcome(x.axes, zero=x)
+    if size > x.axes[-1].size:
+        return op.outcome((*x.axes[:-1], product((x.axes[-1], Fixed(size // x.axes[-1].size)))), zero=x)
+    outer, bytes_ = op.split(x.axes[-1], size, "bytes of one number")
+    op.freeze(bytes_, "bytes of one number")
+    return op.outcome((*x.axes[:-1], outer), zero=x)
 
 
 @rule("aten.view_as_real")

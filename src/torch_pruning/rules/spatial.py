@@ -22,13 +22,15 @@ def _trailing(base: str) -> int:
 
 
 @rule(*(f"aten.{kind}_pool{d}d" for kind in ("max", "avg", "adaptive_avg", "_adaptive_avg", "adaptive_max", "fractional_max")
-        for d in (1, 2, 3)), "aten.max_pool1d_with_indices", "aten.max_pool2d_with_indices", "aten.max_pool3d_with_indices", "aten.lp_pool2d_")  # fmt: skip
+        for d in (1, 2, 3) if (kind, d) not in (("fractional_max", 1), ("_adaptive_avg", 1))),
+      "aten.max_pool1d_with_indices", "aten.max_pool2d_with_indices", "aten.max_pool3d_with_indices")  # fmt: skip
 def pool(op: OpCall) -> Outcome:
     """[..., C, H, W] -> [..., C, H', W']. The window of zeros is zero, for maxima too."""
     x = op.tensors()[0]
     first = x.rank - _trailing(op.op.split(".")[1])
     axes = _spatial(op, x, first, "pooling window")
-    return op.outcome(*(axes for _ in op.output_shapes), zero=x)
+    # A second output says where the maxima were.
+    return op.outcome(*(axes for _ in op.output_shapes), zero=[x, *(NOWHERE for _ in op.output_shapes[1:])])
 
 
 @rule(*(f"aten.upsample_{kind}" for kind in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "bicubic2d", "trilinear3d")),
@@ -82,7 +84,7 @@ def col2im(op: OpCall) -> Outcome:
     )
     op.freeze(taps, "taps of a sliding window")
     op.freeze(x.axes[-1], "sliding window")
-    op.mixes(x, channel, -1) if not channels.size else None
+    op.mixes(Operand(-1, (channels, taps, x.axes[-1])), 1, 2)
     return op.outcome((*x.axes[:channel], channels, *op.fixed(op.output_shapes[0][-2:])), zero=x)
 
 

@@ -23,7 +23,7 @@ ZERO_AT_ZERO = frozenset(
 )
 
 _SUMS = (
-    "add subtract sub rsub maximum minimum fmax fmin hypot logical_or logical_xor bitwise_or bitwise_xor "
+    "add subtract sub rsub max min maximum minimum fmax fmin hypot logical_or logical_xor bitwise_or bitwise_xor "
     "__or__ __xor__ __ior__ __ixor__ complex where lerp"
 ).split()
 _PRODUCTS = "mul multiply logical_and bitwise_and __and__ __iand__".split()

@@ -23,6 +23,7 @@ class Layout:
     dtype: torch.dtype
     device: torch.device
     fake: bool
+    inference: bool  # born in inference mode, or a view of such a tensor
     usual: bool = True
 
     @property
@@ -39,7 +40,7 @@ class Layout:
         return (last + 1) * self.dtype.itemsize
 
 
-UNUSUAL = Layout((), (), 0, torch.float32, torch.device("meta"), fake=False, usual=False)
+UNUSUAL = Layout((), (), 0, torch.float32, torch.device("meta"), fake=False, inference=False, usual=False)
 
 
 @dataclass(slots=True)
@@ -56,17 +57,18 @@ class LayoutTable:
         dtype: torch.dtype,
         device: torch.device,
         fake: bool,
+        inference: bool,
     ) -> Layout:
-        key = (shape, strides, offset, dtype, device, fake)
+        key = (shape, strides, offset, dtype, device, fake, inference)
         found = self.known.get(key)
         if found is None:
             found = self.known[key] = Layout(*key)
         return found
 
     def new(self, shape: Sequence[int], like: Layout) -> Layout:
-        """The layout of a new tensor of this shape, of the type and on the device of another fake one."""
+        """The layout of a new fake tensor of this shape, made in inference mode, of the type and on the device of another."""
         size = tuple(shape)
-        return self.get(size, row_major_strides(size), 0, like.dtype, like.device, fake=True)
+        return self.get(size, row_major_strides(size), 0, like.dtype, like.device, fake=True, inference=True)
 
     def of_tensor(self, tensor: torch.Tensor) -> Layout:
         """The layout of any tensor."""
@@ -77,7 +79,8 @@ class LayoutTable:
         if isinstance(tensor, FakeTensor) and tensor.constant is not None:
             return UNUSUAL
         device = tensor.fake_device if isinstance(tensor, FakeTensor) else tensor.device
-        return self.get(tuple(tensor.shape), tensor.stride(), tensor.storage_offset(), tensor.dtype, device, fake)
+        where = tuple(tensor.shape), tensor.stride(), tensor.storage_offset()
+        return self.get(*where, tensor.dtype, device, fake, tensor.is_inference())
 
 
 def row_major_strides(shape: Sequence[int]) -> tuple[int, ...]:

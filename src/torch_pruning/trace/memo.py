@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from torch_pruning.trace.layout import Layout, LayoutTable
 from torch_pruning.trace.program import Value
@@ -161,20 +161,26 @@ def _key_of(item: Any) -> Any:
 
 def _make(result: Result, tensors: Tensors) -> Any:
     made: list[Any] = []
-    mode = next(tensor.fake_mode for tensor, _ in tensors if type(tensor) is FakeTensor)
+    mode = next(tensor.fake_mode for tensor, _ in tensors if isinstance(tensor, FakeTensor))
     for recipe in result.outputs:
         if recipe is None:
             made.append(None)
-        elif type(recipe) is int:
+        elif isinstance(recipe, int):
             made.append(tensors[recipe][0])
-        else:
-            assert isinstance(recipe, Made)
-            layout = recipe.layout
-            if recipe.argument is not None or recipe.output is not None:
-                base = tensors[recipe.argument][0] if recipe.argument is not None else made[recipe.output]  # type: ignore[index]
-                inner = torch.empty(0, dtype=layout.dtype, device="meta")
-                inner.set_(base.untyped_storage(), layout.offset, layout.shape, layout.strides)
-            else:
-                inner = torch.empty_strided(layout.shape, layout.strides, dtype=layout.dtype, device="meta")
-            made.append(FakeTensor(mode, inner, layout.device))
+        elif recipe.layout.inference:
+            made.append(_made_tensor(recipe, tensors, made, mode))
+        else:  # a view of a parameter
+            with torch.inference_mode(False), torch.no_grad():
+                made.append(_made_tensor(recipe, tensors, made, mode))
     return made[0] if result.container is None else result.container(made)
+
+
+def _made_tensor(recipe: Made, tensors: Tensors, made: Sequence[Any], mode: FakeTensorMode) -> FakeTensor:
+    layout = recipe.layout
+    if recipe.argument is None and recipe.output is None:
+        inner = torch.empty_strided(layout.shape, layout.strides, dtype=layout.dtype, device="meta")
+    else:
+        base = made[recipe.output] if recipe.output is not None else tensors[recipe.argument][0]  # type: ignore[index]
+        inner = torch.empty(0, dtype=layout.dtype, device="meta")
+        inner.set_(base.untyped_storage(), layout.offset, layout.shape, layout.strides)  # type: ignore[call-overload]
+    return FakeTensor(mode, inner, layout.device)

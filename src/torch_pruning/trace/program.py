@@ -115,11 +115,13 @@ class Program:
     value_uses: list[ValueUse] = field(default_factory=list)
     attributes: dict[Any, int] = field(default_factory=dict)  # value of every AttributeSource at trace time
     failure: BaseException | None = None  # what ended a partial run
+    rewritten: dict[str, Value] = field(default_factory=dict)  # buffers and attributes that forward assigns anew
 
     def live_calls(self) -> list[Call]:
         """The calls that reach an output or mutate state, in order. A discarded `argsort` is not among them."""
-        needed = {value.index for value in (*self.outputs, *self.carried)}
-        storages = {value.storage for value in (*self.outputs, *self.carried)}
+        results_of_run = (*self.outputs, *self.carried, *self.rewritten.values())
+        needed = {value.index for value in results_of_run}
+        storages = {value.storage for value in results_of_run}
         storages |= {value.storage for value in (*self.state.values(), *self.inputs)}
         live: list[Call] = []
         for call in reversed(self.calls):

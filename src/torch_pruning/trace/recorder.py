@@ -108,10 +108,7 @@ class Recorder:
         tensors: list[tuple[torch.Tensor, Value]] = []
         encoded = tuple([self.encode(arg, tensors) for arg in args])
         encoded_kwargs = {key: self.encode(arg, tensors) for key, arg in kwargs.items()}
-        if self.memo is None:
-            out = run()
-        else:
-            out = self.memo.run(function, encoded, encoded_kwargs, tensors, run)
+        out = run() if self.memo is None else self._remembered(function, encoded, encoded_kwargs, tensors, run)
         written = [
             encoded[index] if index < len(encoded) else encoded_kwargs.get(name) for index, name in _mutated(function)
         ]
@@ -120,6 +117,15 @@ class Recorder:
         origin = self.functions[-1] if self.functions else None
         self.program.calls.append(Call(op, function, encoded, encoded_kwargs, outputs, self.where(), origin, mutated))
         return out
+
+    def _remembered(self, function: Any, args: Any, kwargs: Any, tensors: Any, run: Any) -> Any:
+        """As `run()`. What the memo itself does to make tensors is no part of the program."""
+        assert self.memo is not None
+        before, self.recording = self.recording, False
+        try:
+            return self.memo.run(function, args, kwargs, tensors, run)
+        finally:
+            self.recording = before
 
     def _outputs(self, out: Any) -> Any:
         if isinstance(out, torch.Tensor):

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 from torch_pruning.trace.memo import Memo
-from torch_pruning.trace.program import Program, tensors_in
+from torch_pruning.trace.program import Program, Value, tensors_in
 from torch_pruning.trace.recorder import FunctionMode, OpMode, Recorder
 from torch_pruning.trace.substitute import substituted
 
@@ -108,7 +108,24 @@ def _attempt(
             outputs = example.output_transform(outputs)
         for tensor, opaque in tensors_in(outputs):
             (program.carried if opaque else program.outputs).append(recorder.lookup(tensor))
+        program.rewritten = _rewritten(model, program, recorder)
     return program, None
+
+
+def _rewritten(model: nn.Module, program: Program, recorder: Recorder) -> dict[str, Value]:
+    """The tensors that stand on the model after the run in place of those that stood there before, by name."""
+    found: dict[str, Value] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue
+        prefix = f"{path}." if path else ""
+        for key, item in (*module._buffers.items(), *module.__dict__.items()):
+            before = program.state.get(prefix + key)
+            if before is not None and isinstance(item, torch.Tensor):
+                after = recorder.lookup(item)
+                if after.storage != before.storage:
+                    found[prefix + key] = after
+    return found
 
 
 def _fakes() -> Callable[[str, torch.Tensor], torch.Tensor]:

@@ -1,0 +1,1 @@
+"""Tests of the axis algebra against plain Python sets of positions."""
