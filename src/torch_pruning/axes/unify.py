@@ -160,11 +160,12 @@ def _cut_alike(left: Sequence[Axis], right: Sequence[Axis], reason: Reason) -> l
         if here[-1].size < there[-1].size:
             here, there = there, here
         longer = here.pop()
-        met = [there.pop()]
+        row = longer.size // longer.factors[0].size if isinstance(longer, Product) else longer.size
+        met = [_take(there, row)]
         length = met[0].size
         cut = split_concat(longer, length, reason)
         while cut is None and length < longer.size:  # a Product is cut after whole rows
-            met.append(there.pop())
+            met.append(_take(there, row - length % row))
             length += met[-1].size
             cut = split_concat(longer, length, reason) if length < longer.size else None
         if cut is None:
@@ -176,6 +177,15 @@ def _cut_alike(left: Sequence[Axis], right: Sequence[Axis], reason: Reason) -> l
         if length < longer.size:
             here.append(cut[1])
     return pairs
+
+
+def _take(parts: list[Axis], most: int) -> Axis:
+    """The next part; of a Fixed, which may be several in a row, no more than `most`."""
+    part = parts.pop()
+    if isinstance(part, Fixed) and part.size > most:
+        parts.append(Fixed(part.size - most))
+        return Fixed(most)
+    return part
 
 
 def _match_factors(left: list[Axis], right: list[Axis], reason: Reason) -> list[tuple[Axis, Axis]]:

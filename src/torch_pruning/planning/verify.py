@@ -134,20 +134,21 @@ def _double(inputs: Any) -> Any:
 def _masked(dense: nn.Module, plan: Plan, example: Example, inputs: Any) -> nn.Module:
     """A copy with every removed slice of every tensor set to zero.
 
-    A tensor that must not be zero keeps its values: where zeroing it alone already gives something that is not finite
-    (0 / 0 in a weight norm, a division by a parameter), other tensors of its group make the zeros.
+    A dimension that must not be zero keeps its values: where zeroing it alone already gives something that is not
+    finite (0 / 0 in a weight norm, a division by a parameter), other tensors of its group make the zeros.
     """
     masked = copy.deepcopy(dense)
     _mask(masked, plan)
     if _finite(masked, example, inputs) or not _finite(dense, example, inputs):
         return masked
-    names = [*plan.kept, *(name for name in plan.blocks if name not in plan.kept)]
+    dims = [(name, dim) for name, kept in plan.kept.items() for dim in kept]
+    dims += [(name, block.dim) for name, block in plan.blocks.items()]
     zeroable = []
-    for name in names:
+    for dim in dims:
         alone = copy.deepcopy(dense)
-        _mask(alone, plan, (name,))
+        _mask(alone, plan, (dim,))
         if _finite(alone, example, inputs):
-            zeroable.append(name)
+            zeroable.append(dim)
     masked = copy.deepcopy(dense)
     _mask(masked, plan, zeroable)
     return masked
@@ -158,16 +159,16 @@ def _finite(model: nn.Module, example: Example, inputs: Any) -> bool:
     return all(bool(torch.isfinite(tensor).all()) for tensor in (*outputs, *grads.values()))
 
 
-def _mask(model: nn.Module, plan: Plan, names: Collection[str] | None = None) -> None:
-    """Zero the removed slices of these tensors, or of all."""
+def _mask(model: nn.Module, plan: Plan, only: Collection[tuple[str, int]] | None = None) -> None:
+    """Zero the removed slices of all tensors, or of these dimensions of tensors."""
     tensors = dict(named_tensors(model))
     with torch.no_grad():
         for name, dims in plan.removed.items():
             for dim, gone in dims.items():
-                if names is None or name in names:
+                if only is None or (name, dim) in only:
                     tensors[name].index_fill_(dim, gone, 0)
         for name, block in plan.blocks.items():
-            if names is not None and name not in names:
+            if only is not None and (name, block.dim) not in only:
                 continue
             tensor = tensors[name].movedim((block.lane_dim, block.dim), (0, 1))
             width = tensor.shape[0] // len(block.kept)
