@@ -10,7 +10,7 @@ from torchvision.models import alexnet, densenet121, resnet18, resnext50_32x4d, 
 from torchvision.models.segmentation import deeplabv3_resnet50
 
 import torch_pruning as pruning
-from api.models import Concatenated, Grouped, OneAxisTwice, Shared, Split, TrainingHead, TwoWidths
+from tests.api.models import Concatenated, Grouped, OneAxisTwice, Shared, Split, TrainingHead, TwoWidths
 from torch_pruning import layers
 from torch_pruning.errors import ConstraintError, FrozenAxisError, PositionError
 
@@ -142,7 +142,7 @@ def test_grouped_convolutions_of_a_published_model() -> None:
 
 
 def test_whole_head_of_a_vision_transformer() -> None:
-    model = vit_b_16(image_size=32, num_layers=2).eval() if False else vit_b_16(image_size=32).eval()
+    model = vit_b_16(image_size=32).eval()
     inputs = torch.randn(2, 3, 32, 32)
     graph = Graph().build_dependency(model, inputs)
     attention = model.encoder.layers[1].self_attention

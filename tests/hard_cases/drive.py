@@ -49,7 +49,7 @@ class Units:
 
     With a `reason` it must be inexact for that reason (a part of the text) at a source line that contains `line`.
     `held` groups keep their count while another factor of the same width moves; `guarded` ones because a comparison in
-    the code would come out differently.
+    the code would come out differently. The mark of a `cautious` one is more than its model needs.
     """
 
     members: str
@@ -59,6 +59,7 @@ class Units:
     line: str = ""
     held: bool = False
     guarded: bool = False
+    cautious: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +224,7 @@ def check_exactness(case: Case) -> None:
 def check_marks_are_true(case: Case) -> None:
     """Each inexact group is inexact: pruning it alone differs from masking. A mark that is not true costs prunability."""
     for stated in case.groups:
-        if case.exact(stated) or stated.held or stated.guarded:
+        if case.exact(stated) or stated.held or stated.guarded or stated.cautious:
             continue
         model = built(case)
         graph = build_graph(model, [case.example()])

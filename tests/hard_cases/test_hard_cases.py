@@ -7,6 +7,7 @@ import models_attention
 import models_convolutions
 import models_layers
 import models_shapes
+import models_tensors
 import pytest
 from drive import Case
 
@@ -16,7 +17,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning"),
 ]
 
-THEMES = (models_shapes, models_convolutions, models_attention, models_layers)
+THEMES = (models_shapes, models_convolutions, models_attention, models_layers, models_tensors)
 CASES = [pytest.param(case, id=case.name) for theme in THEMES for case in theme.CASES]
 
 

@@ -222,13 +222,11 @@ class _Writer:
         function = step_of(layer, attribute_behind(name), dim) if layer is not None else None
         if layer is None or function is None:
             return _Owner(tensor, None, prune_parameter if tensor in self.graph.parameters else prune_buffer)
-        if isinstance(layer, _ConvNd) and layer.groups > 1 and self._loses_groups(tensor, layer.groups):
-            function = layers.prune_group_conv
+        if isinstance(layer, _ConvNd) and layer.groups > 1 and dim == 0:
+            groups = group_axis(self.graph.axes[tensor], layer.groups)
+            if any(leaf in self.choice for leaf in leaves(groups)):
+                function = layers.prune_group_conv
         return _Owner(path, layer, function)
-
-    def _loses_groups(self, tensor: str, groups: int) -> bool:
-        axes = self.graph.axes[tensor]
-        return len(axes) > 1 and any(leaf in self.choice for leaf in leaves(group_axis(axes, groups)))
 
     def step(self, owner: _Owner, tensor: str, dim: int, trigger: PruningFunction, source: Node) -> None:
         """A row for everything of this owner that is still open."""

@@ -241,7 +241,9 @@ def refreeze(result: Constraints) -> None:
 
 def _number_uses(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]], result: Constraints) -> None:
     """Sizes used as numbers: count-only marks, unless the attribute they come from keeps its value."""
-    uses = [(event, use.expression, use.where, use.uneven, None) for event, use in enumerate(inferred.program.value_uses)]
+    uses = [
+        (event, use.expression, use.where, use.uneven, None) for event, use in enumerate(inferred.program.value_uses)
+    ]
     scalars = [(-1, expression, where, False, repair) for expression, where, repair in inferred.facts.scalar_uses]
     for event, expression, where, uneven, repair in (*uses, *scalars):
         axes = varying_axes(expression, inferred, of_state, result.definitions)
@@ -254,7 +256,10 @@ def _number_uses(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]], r
 
 
 def _defined(
-    source: AttributeSource | DimensionSource, inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]], result: Constraints
+    source: AttributeSource | DimensionSource,
+    inferred: Inferred,
+    of_state: Mapping[str, tuple[Axis, ...]],
+    result: Constraints,
 ) -> Polynomial:
     """A source as a polynomial in counts: attributes by their definition, or the value they keep."""
     if isinstance(source, DimensionSource):

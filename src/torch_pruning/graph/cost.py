@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch_pruning.axes.expression import Axis, Free, product, resolve
 from torch_pruning.axes.sizes import Polynomial, size_polynomial
+from torch_pruning.graph.counts import Counts, counted
 from torch_pruning.rules.call import Cost
-
-Counts = Mapping[Free, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +30,8 @@ class CostModel:
     mac_terms: list[tuple[float, list[Polynomial]]]
 
     def __call__(self, counts: Counts | None = None) -> CostValue:
-        chosen = counts or {}
+        count = counted(counts or {})
         cache: dict[int, int] = {}
-
-        def count(symbol: object) -> int:
-            return chosen.get(symbol, symbol.size)  # type: ignore[call-overload,union-attr,attr-defined,no-any-return]
 
         def total(terms: list[tuple[float, list[Polynomial]]]) -> float:
             result = 0.0

@@ -75,9 +75,7 @@ class _ZeroSets:
                 carried = self._carried(value)
                 repeated = self._repeated(value)
                 # An operand may be zero on an axis that was summed over; the result says nothing about that one.
-                self.zero[value.index] = carried & zero_set(
-                    law, self._of_operand, self._carried_by, carried, repeated
-                )
+                self.zero[value.index] = carried & zero_set(law, self._of_operand, self._carried_by, carried, repeated)
                 self.by_storage.setdefault(value.storage, []).append(value.index)
             self._spoil_aliases(call, results)
 

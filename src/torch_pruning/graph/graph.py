@@ -15,7 +15,8 @@ from torch_pruning.axes.sizes import Ratio
 from torch_pruning.axes.unify import unify
 from torch_pruning.graph.clusters import Cluster, Clusters, find_clusters
 from torch_pruning.graph.constraints import Constraints, CountConstraint, collect, refreeze
-from torch_pruning.graph.cost import CostModel, CostValue, Counts, cost_model
+from torch_pruning.graph.cost import CostModel, CostValue, cost_model
+from torch_pruning.graph.counts import Counts, counted
 from torch_pruning.graph.exactness import Mark, find_marks
 from torch_pruning.graph.groups import Group, find_groups
 from torch_pruning.graph.guards import GuardCheck, broken_guards
@@ -90,7 +91,7 @@ class Graph:
     def defines_integers(self, counts: Counts) -> bool:
         """Whether every attribute that sizes define stays an integer: `4 * self.quarter == |C|` needs multiples of 4."""
         return all(
-            definition.polynomial.evaluate(lambda symbol: counts.get(symbol, symbol.size)) % definition.divisor == 0  # type: ignore[union-attr,arg-type,call-overload]
+            definition.polynomial.evaluate(counted(counts)) % definition.divisor == 0
             for definition in self.constraints.definitions.values()
             if definition.divisor != 1
         )
@@ -179,7 +180,9 @@ def build_graph(
     cost = cost_model(
         (of_state[name] for name in tensors if name in parameters), inferred[0].facts.costs, _batch(inferred[0].program)
     )
-    graph = Graph(model, examples[0], of_state, inferred, constraints, groups, clusters.clusters, clusters.held, cost, parameters)
+    graph = Graph(
+        model, examples[0], of_state, inferred, constraints, groups, clusters.clusters, clusters.held, cost, parameters
+    )
     graph.attention_layers = frozenset(path for program in inferred for path in program.facts.replaced_modules)
     graph.group_of = {group.axis: group for group in groups}
     graph.repairs = repairs

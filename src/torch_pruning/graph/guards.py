@@ -22,6 +22,7 @@ from torch_pruning.axes.sizes import (
     sources,
     to_ratio,
 )
+from torch_pruning.graph.counts import counted, size_under
 from torch_pruning.graph.infer import Inferred, axes_of
 from torch_pruning.trace.program import Guard
 
@@ -51,7 +52,7 @@ Equation = tuple[Polynomial, Any, list[Axis]]
 
 def attribute_value(definition: Definition, counts: Mapping[Free, int]) -> int:
     """The new value of an attribute under these counts."""
-    total = definition.polynomial.evaluate(lambda symbol: counts.get(symbol, symbol.size))  # type: ignore[union-attr,arg-type,call-overload]
+    total = definition.polynomial.evaluate(counted(counts))
     assert total % definition.divisor == 0, "counts that violate the equation of an attribute"
     return total // definition.divisor
 
@@ -106,7 +107,9 @@ def broken_guards(
 ) -> list[GuardCheck]:
     """The guards that would come out differently under these counts."""
     touched = [check for check in checks if any(axis in counts for axis in check.axes)]
-    return [c for c in touched if not _as_before(c, _lookup(c.inferred, of_state, definitions, attribute_values, counts))]
+    return [
+        c for c in touched if not _as_before(c, _lookup(c.inferred, of_state, definitions, attribute_values, counts))
+    ]
 
 
 def _as_before(check: GuardCheck, lookup: Callable[[AttributeSource | DimensionSource], int]) -> bool:
@@ -129,7 +132,7 @@ def _lookup(
             definition = definitions.get(source)
             return attribute_value(definition, counts) if definition else attribute_values[source]
         axis = axes_of(inferred.program.values[source.value], inferred, of_state)[source.dim]
-        return size_polynomial(axis).evaluate(lambda s: counts.get(s, s.size))  # type: ignore[union-attr,arg-type,call-overload]
+        return size_under(axis, counts)
 
     return lookup
 

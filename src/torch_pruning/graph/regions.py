@@ -17,11 +17,28 @@ from torch_pruning.trace.program import Call, Value
 Region = tuple[Tensor, ...]
 
 _RESHAPING = frozenset(
-    "view reshape _unsafe_view flatten unflatten unsqueeze squeeze view_as reshape_as contiguous clone to alias detach _to_copy"
-    " lift_fresh type_as".split()
+    [
+        "view",
+        "reshape",
+        "_unsafe_view",
+        "flatten",
+        "unflatten",
+        "unsqueeze",
+        "squeeze",
+        "view_as",
+        "reshape_as",
+        "contiguous",
+        "clone",
+        "to",
+        "alias",
+        "detach",
+        "_to_copy",
+        "lift_fresh",
+        "type_as",
+    ]
 )
-_PERMUTING = frozenset("permute transpose t numpy_T mT movedim swapaxes swapdims adjoint".split())
-_CUTTING = frozenset("select slice narrow split split_with_sizes chunk unbind".split())
+_PERMUTING = frozenset(["permute", "transpose", "t", "numpy_T", "mT", "movedim", "swapaxes", "swapdims", "adjoint"])
+_CUTTING = frozenset(["select", "slice", "narrow", "split", "split_with_sizes", "chunk", "unbind"])
 MOVING = _RESHAPING | _PERMUTING | _CUTTING | {"cat", "concat", "concatenate"}
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from torch_pruning.axes.expression import Axis, Free
 from torch_pruning.axes.sizes import Polynomial, Ratio, size_polynomial
+from torch_pruning.graph.counts import counted
 from torch_pruning.graph.infer import Inferred
 from torch_pruning.graph.regions import (
     MOVING,
@@ -28,7 +29,7 @@ from torch_pruning.rules.call import ScaleRepair
 from torch_pruning.trace.program import Call, Value
 
 # Elementwise functions with f(s x) = s f(x) for s > 0, entry by entry, in their first argument.
-_HOMOGENEOUS = frozenset("relu neg abs dropout leaky_relu mul div".split())
+_HOMOGENEOUS = frozenset(["relu", "neg", "abs", "dropout", "leaky_relu", "mul", "div"])
 _PRODUCING = {"linear": -1, "conv1d": 1, "conv2d": 1, "conv3d": 1}
 _AFFINE = {"layer_norm": -1, "rms_norm": -1, "batch_norm": 1, "group_norm": 1}
 
@@ -55,15 +56,7 @@ class Repair:
     def change(self, counts: Mapping[Free, int]) -> float:
         """new size / old size under these counts."""
         numerator, denominator = self.size
-
-        def now(symbol: object) -> int:
-            assert isinstance(symbol, Free)
-            return symbol.size
-
-        def then(symbol: object) -> int:
-            assert isinstance(symbol, Free)
-            return counts.get(symbol, symbol.size)
-
+        now, then = counted({}), counted(counts)
         new = numerator.evaluate(then) / denominator.evaluate(then)
         return new / (numerator.evaluate(now) / denominator.evaluate(now))
 

@@ -8,11 +8,12 @@ from typing import Any
 from torch import nn
 
 from torch_pruning.axes.expression import Axis, Free, leaves
-from torch_pruning.axes.sizes import AttributeSource
 from torch_pruning.axes.positions import Choice, Kept, all_kept, kept_positions
+from torch_pruning.axes.sizes import AttributeSource
 from torch_pruning.errors import BudgetError
-from torch_pruning.graph.guards import attribute_value
+from torch_pruning.graph.counts import counted
 from torch_pruning.graph.graph import Graph
+from torch_pruning.graph.guards import attribute_value
 from torch_pruning.planning.plan import AttributeChange, Block, GroupChange, Plan, counts_of
 
 
@@ -88,9 +89,9 @@ def _scales(
 
 def _check_counts(graph: Graph, counts: Mapping[Any, int]) -> None:
     for constraint in graph.constraints.counts:
-        value = constraint.polynomial.evaluate(lambda axis: counts.get(axis, axis.size))  # type: ignore[attr-defined]
+        value = constraint.polynomial.evaluate(counted(counts))
         if value != 0:
-            found = {str(getattr(s, "name", s)): counts.get(s, s.size) for s in constraint.polynomial.symbols}  # type: ignore[attr-defined]
+            found = {str(getattr(s, "name", s)): counted(counts)(s) for s in constraint.polynomial.symbols}
             raise BudgetError(
                 f"the code needs {constraint} (at {constraint.where}); found {found}: choose counts that keep it true"
             )

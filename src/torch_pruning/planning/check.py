@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from torch import nn
 
 from torch_pruning.axes.expression import Axis
-from torch_pruning.axes.sizes import size_polynomial
 from torch_pruning.errors import CheckError
+from torch_pruning.graph.counts import Counts, size_under
 from torch_pruning.graph.graph import Graph
 from torch_pruning.graph.infer import Inferred, axes_of
 from torch_pruning.planning.plan import Plan, counts_of
@@ -75,15 +75,12 @@ def _compare(
     actual: Call,
     inferred: Inferred,
     of_state: Mapping[str, tuple[Axis, ...]],
-    counts: Mapping[object, int],
+    counts: Counts,
 ) -> None:
     for value, other in zip(expected.results(), actual.results(), strict=True):
         if value.index not in inferred.axes:
             continue  # not live
-        predicted = tuple(
-            size_polynomial(axis).evaluate(lambda s: counts.get(s, s.size))  # type: ignore[attr-defined]
-            for axis in axes_of(value, inferred, of_state)
-        )
+        predicted = tuple(size_under(axis, counts) for axis in axes_of(value, inferred, of_state))
         if predicted != other.shape:
             raise CheckError(
                 f"{expected.op} at {expected.where} must give {list(predicted)} after pruning, found {list(other.shape)}: "
