@@ -81,6 +81,7 @@ class Case:
     frozen: tuple[Frozen, ...] = ()
     train: bool = True  # whether training mode is deterministic, so that the oracle can look at it too
     forward_fn: Callable[[nn.Module, Any], Any] | None = None
+    training_inputs: Callable[[], Any] | None = None  # where training mode refuses `inputs`
 
     @property
     def name(self) -> str:
@@ -247,7 +248,8 @@ def check_training_on(case: Case) -> None:
     plan = random_plan(graph, 7, exact_only=False)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=1e-3)
-    loss, dense_shapes = _step(model, example, optimizer)  # the loss stays referenced, as in any training loop
+    training = Example((case.training_inputs or case.inputs)(), case.forward_fn)
+    loss, dense_shapes = _step(model, training, optimizer)  # the loss stays referenced, as in any training loop
     before = _state(model)
     plan.check()
     _assert_same(before, _state(model))
@@ -256,7 +258,7 @@ def check_training_on(case: Case) -> None:
     assert count - sum(parameter.numel() for parameter in model.parameters()) == removed
     assert bool(removed) == bool(case.groups)
     assert [p for p in model.parameters() if p.requires_grad] == trained or not case.groups
-    after, shapes = _step(model, example, optimizer)
+    after, shapes = _step(model, training, optimizer)
     assert shapes == dense_shapes
     assert torch.isfinite(after)
     for parameter in trained:

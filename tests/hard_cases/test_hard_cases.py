@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import drive
 import models_attention
+import models_control
 import models_convolutions
 import models_layers
 import models_shapes
+import models_sizes
 import models_tensors
 import pytest
 from drive import Case
@@ -17,7 +19,15 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning"),
 ]
 
-THEMES = (models_shapes, models_convolutions, models_attention, models_layers, models_tensors)
+THEMES = (
+    models_shapes,
+    models_convolutions,
+    models_attention,
+    models_layers,
+    models_tensors,
+    models_control,
+    models_sizes,
+)
 CASES = [pytest.param(case, id=case.name) for theme in THEMES for case in theme.CASES]
 
 

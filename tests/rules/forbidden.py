@@ -31,7 +31,9 @@ def needlessly_forbidden(case: Case) -> set[str]:
     """Findings such as "frozen x.1" (could have been left free), "coupled w.0" (could go without the others), "marked
     x.1" (is exact) and "nonzero x.1" (the output is zero there), in terms of the tensors of the case."""
     claims = claims_of(case)
-    found = set() if case.unchecked else set(_frozen(claims)) | set(_coupled(claims))
+    found: set[str] = set()
+    if not case.unchecked and not case.random:
+        found |= set(_frozen(claims)) | set(_coupled(claims))
     if not case.random:
         found |= set(_marked(claims)) | set(_nonzero(claims))
         for name, tensor in case.tensors().items():
@@ -71,8 +73,9 @@ def _coupled(claims: Claims) -> Iterator[str]:
 
 def _marked(claims: Claims) -> Iterator[str]:
     """Marked as inexact, though every trial comes out exact."""
-    marked = [g for g in claims.graph.groups if g.marks and not all(m.count_only for m in g.marks)]
-    for group in marked:
+    for group in claims.graph.groups:
+        if all(mark.count_only for mark in claims.marks.get(group.axis, ())):
+            continue
         trials = [choice for choice in choices(claims.graph) if group.axis in choice and len(choice) == 1]
         if trials and all(_exact(claims, choice) for choice in trials):
             yield f"marked {claims.name_of(group.axis)}"

@@ -11,6 +11,7 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partialmethod
 from typing import Any, Protocol
 
 from torch_pruning.axes.expression import Axis, Concat, Fixed, Free, Product, resolve
@@ -170,6 +171,8 @@ class SizeLog(Protocol):
 
     def uneven(self, expression: Expression) -> None: ...
 
+    def rounded(self, event: int) -> None: ...
+
 
 class TracedInt(int):
     """An integer that remembers where it came from. It behaves as the plain number everywhere.
@@ -209,7 +212,7 @@ class TracedInt(int):
         if isinstance(other, TracedInt):
             other.log.value_use(other.expression)
         plain = isinstance(other, TracedInt | TracedFloat) or not isinstance(value, float)
-        return value if plain else TracedFloat(value, event, exponent)
+        return value if plain else TracedFloat(value, event, exponent, self.log)
 
     def __deepcopy__(self, memo: Any) -> int:
         return int.__int__(self)
@@ -270,16 +273,17 @@ def _is_shift(other: Any) -> bool:
 class TracedFloat(float):
     """A number `k * size ** exponent`, k whatever it was: `event` is the value use in which the size became a number.
 
-    Multiplying and dividing by plain numbers keeps the form; anything else gives a plain float.
+    Multiplying and dividing by plain numbers keeps the form; anything else gives a plain float. Made an integer again,
+    it may be a size, of which nothing is known.
     """
 
     event: int
     exponent: float
+    log: SizeLog
 
-    def __new__(cls, value: float, event: int, exponent: float) -> TracedFloat:
+    def __new__(cls, value: float, event: int, exponent: float, log: SizeLog) -> TracedFloat:
         self = super().__new__(cls, value)
-        self.event = event
-        self.exponent = exponent
+        self.event, self.exponent, self.log = event, exponent, log
         return self
 
     def __mul__(self, other: Any) -> Any:
@@ -294,16 +298,24 @@ class TracedFloat(float):
         return self._with(float.__rtruediv__(self, other), other, -self.exponent)
 
     def __neg__(self) -> Any:
-        return TracedFloat(-float(self), self.event, self.exponent)
+        return TracedFloat(-float(self), self.event, self.exponent, self.log)
 
     def _with(self, value: Any, other: Any, exponent: float) -> Any:
         if isinstance(other, TracedInt):
             other.log.value_use(other.expression)
         plain = isinstance(other, int | float) and not isinstance(other, TracedInt | TracedFloat)
-        return TracedFloat(value, self.event, exponent) if plain and value is not NotImplemented else value
+        return TracedFloat(value, self.event, exponent, self.log) if plain and value is not NotImplemented else value
 
     def __reduce__(self) -> Any:
         return float, (float(self),)
+
+    def _rounded(self, name: str, *args: Any) -> Any:
+        self.log.rounded(self.event)
+        return getattr(float, name)(self, *args)
+
+
+for _name in ("__int__", "__trunc__", "__floor__", "__ceil__", "__round__", "__floordiv__"):
+    setattr(TracedFloat, _name, partialmethod(TracedFloat._rounded, _name))
 
 
 def _plain_number(number: float) -> float:

@@ -111,7 +111,7 @@ def write_rows(graph: Graph, flows: Sequence[Flow], plan: Plan, root: Root) -> l
     writer.write_root()
     for flow in flows:
         # A later program (training mode) only adds what the first did not run.
-        if writer.open or flow is flows[0]:
+        if writer.open or (flow is flows[0] and writer.affected):
             writer.follow(flow)
     for tensor, dim in list(writer.open):
         writer.step(writer.owner(tensor, dim), tensor, dim, root.function, root.node)
@@ -142,6 +142,10 @@ class _Writer:
         # Dimensions that shrink and that no row has named yet, in the model's order.
         self.open: dict[TensorDim, None] = dict.fromkeys(affected)
         self.affected = frozenset(affected)
+        # Whole groups of a convolution lie on the other dimension of its weight than the one asked for.
+        dims = sorted(range(len(graph.axes[root.tensor])), key=lambda dim: dim != root.dim)
+        entries = [(root.tensor, dim) for dim in dims]
+        self.entry = next((entry for entry in entries if entry in self.affected), entries[0])
         self.affected_layers = {owner.path for owner in (self.owner(*entry) for entry in affected) if owner.layer}
         self.operators: set[tuple[Any, ...]] = set()
         self.positions: dict[str, list[int]] = {}
@@ -151,7 +155,7 @@ class _Writer:
     def write_root(self) -> None:
         """The first row: what the user called, on the layer the user named."""
         root = self.root
-        mine = self.owner(root.tensor, root.dim)
+        mine = self.owner(*self.entry)
         covered = [entry for entry in self.open if self.owner(*entry) == mine]
         self._write(Dependency(root.function, root.function, root.node, root.node), root.axis, covered)
 
@@ -174,13 +178,9 @@ class _Writer:
     def _starts(self, flow: Flow) -> Iterator[tuple[Call, Port]]:
         """The root, then whatever no path from it has reached."""
         state = flow.inferred.program.state
-        # Whole groups of a convolution lie on the other dimension of its weight than the one asked for.
-        others = (dim for dim in range(len(self.graph.axes[self.root.tensor])) if dim != self.root.dim)
-        roots = [(self.root.tensor, dim) for dim in (self.root.dim, *others)]
-        entry = next((entry for entry in roots if entry in self.affected), None)
-        for tensor, dim in ([entry] if entry else []) + list(self.open):
+        for tensor, dim in [self.entry, *self.open]:
             value = state.get(tensor)
-            if value is None or ((tensor, dim) != entry and (tensor, dim) not in self.open):
+            if value is None or ((tensor, dim) != self.entry and (tensor, dim) not in self.open):
                 continue
             for call in flow.users.get(value.index, ())[:1]:
                 yield call, (value.index, dim)
@@ -199,7 +199,7 @@ class _Writer:
         elif owners:
             first = next(iter(owners.values()))
             step = (first.function, self._node(first))
-            if first == self.owner(self.root.tensor, self.root.dim):
+            if first == self.owner(*self.entry):
                 step = (self.root.function, self.root.node)
         for (tensor, dim), owner in owners.items():
             if (tensor, dim) in self.open:

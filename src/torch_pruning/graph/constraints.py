@@ -249,7 +249,7 @@ def _number_uses(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]], r
         axes = varying_axes(expression, inferred, of_state, result.definitions)
         if uneven:
             for axis in axes:
-                axis.reason = Reason("a size divided with a remainder", where)
+                axis.reason = Reason("a size is divided with a remainder, or rounded", where)
         elif axes:
             size = to_ratio(expression, lambda source: _defined(source, inferred, of_state, result))
             result.number_uses.append(NumberUse(tuple(axes), size, event, where, id(inferred), repair))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torch_pruning.planning.copies import copied_state, on_copies
 from torch_pruning.planning.plan import Plan
 from torch_pruning.planning.surgery import Surgery, scale_positions
 from torch_pruning.trace.program import tensors_in
@@ -60,7 +60,7 @@ def verify(
     gradients: bool = True,
     rescale: bool = False,
 ) -> Verification:
-    """Carry the plan out on a float64 copy and compare it with a copy whose removed slices are zero.
+    """Carry the plan out on float64 copies of the tensors and compare with copies whose removed slices are zero.
 
     `model` is the one the plan was made for, before `plan.exec()`; it is not touched. `example_inputs` default to those
     of the trace. `rescale` brings randomly initialised weights to unit variance layer by layer, on the copies, so that
@@ -70,31 +70,99 @@ def verify(
         StalePlanError: if the model was changed since.
     """
     plan.fits(model)
+    training = mode == "train"
     example = _example(plan, example_inputs)
-    if mode == "train":
+    if training and not _runs(model, example):
         example = doubled(example)
     inputs = _double(example.inputs)
-    dense = _fresh(model, mode)
-    if rescale:
-        _rescale(dense, example, inputs)
-    pruned = copy.deepcopy(dense)
-    masked = _masked(dense, plan, example, inputs)
-    Surgery(plan, pruned, None).apply()
-    dense_out, _ = _run(dense, example, inputs, gradients=False)
-    masked_out, masked_grads = _run(masked, example, inputs, gradients)
-    pruned_out, pruned_grads = _run(pruned, example, inputs, gradients)
+    with on_copies(model, {}, training):
+        if rescale:
+            _rescale(model, example, inputs)
+        probe = _Probe(model, plan, example, inputs, copied_state(model), training)
+    dense_out, _ = probe.dense(gradients=False)
+    masked_out, masked_grads = probe.masked(gradients)
+    pruned_out, pruned_grads = probe.pruned(gradients)
     shapes = [a.shape for a in masked_out] == [b.shape for b in pruned_out]
     error = _difference(masked_out, pruned_out) if shapes else float("inf")
     gradient_error = None
     if gradients and masked_grads and pruned_grads:
-        cut = Surgery(plan, masked, None)
-        for (name, dim, positions), factor in plan.scales.items():
-            if name in masked_grads:  # L(w) = M(f w): a gradient of M is 1/f of that of L
-                scale_positions(masked_grads[name], dim, positions, 1 / factor)
-        expected = {name: cut.cut(name, grad) if name in plan.shapes else grad for name, grad in masked_grads.items()}
-        names = [name for name in expected if name in pruned_grads]
-        gradient_error = _difference([expected[n] for n in names], [pruned_grads[n] for n in names])
+        gradient_error = _gradient_difference(plan, model, masked_grads, pruned_grads)
     return Verification(error, gradient_error, _difference(dense_out, masked_out), shapes, mode)
+
+
+def _gradient_difference(
+    plan: Plan, model: nn.Module, masked: dict[str, Tensor], pruned: dict[str, Tensor]
+) -> float:
+    if masked.keys() != pruned.keys():
+        return float("inf")
+    for (name, dim, positions), factor in plan.scales.items():
+        if name in masked:  # L(w) = M(f w): a gradient of M is 1/f of that of L
+            scale_positions(masked[name], dim, positions, 1 / factor)
+    surgery = Surgery(plan, model, None)
+    names = list(masked)
+    expected = [surgery.cut(name, masked[name]) if name in plan.shapes else masked[name] for name in names]
+    return _difference(expected, [pruned[name] for name in names])
+
+
+Run = tuple[list[Tensor], dict[str, Tensor]]  # outputs, and gradients by name
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """One model, one plan, one input: three runs on copies of the same state."""
+
+    model: nn.Module
+    plan: Plan
+    example: Example
+    inputs: Any
+    state: dict[str, Tensor]
+    training: bool
+
+    def dense(self, gradients: bool) -> Run:
+        with on_copies(self.model, self.state, self.training):
+            return _run(self.model, self.example, self.inputs, gradients)
+
+    def masked(self, gradients: bool) -> Run:
+        """With every removed slice of every tensor set to zero.
+
+        A dimension that must not be zero keeps its values: where zeroing it alone already gives something that is not
+        finite (0 / 0 in a weight norm, a division by a parameter), other tensors of its group make the zeros.
+        """
+        found = self._masked_run(gradients, None)
+        if _finite(found) or not _finite(self.dense(gradients)):
+            return found
+        dims = [(name, dim) for name, kept in self.plan.kept.items() for dim in kept]
+        dims += [(name, block.dim) for name, block in self.plan.blocks.items()]
+        return self._masked_run(gradients, [dim for dim in dims if _finite(self._masked_run(gradients, [dim]))])
+
+    def _masked_run(self, gradients: bool, only: Collection[tuple[str, int]] | None) -> Run:
+        with on_copies(self.model, self.state, self.training):
+            _mask(self.model, self.plan, only)
+            return _run(self.model, self.example, self.inputs, gradients)
+
+    def pruned(self, gradients: bool) -> Run:
+        with on_copies(self.model, self.state, self.training):
+            surgery = Surgery(self.plan, self.model, None)
+            try:
+                surgery.apply()
+                return _run(self.model, self.example, self.inputs, gradients)
+            finally:
+                surgery.undo()
+
+
+def _runs(model: nn.Module, example: Example) -> bool:
+    """Whether training mode takes the example as it is: batch norm refuses a batch of one."""
+    try:
+        with on_copies(model, {}, True):
+            _run(model, example, _double(example.inputs), gradients=False)
+    except Exception:
+        return False
+    return True
+
+
+def _finite(run: Run) -> bool:
+    outputs, grads = run
+    return all(bool(torch.isfinite(tensor).all()) for tensor in (*outputs, *grads.values()))
 
 
 def _example(plan: Plan, example_inputs: Any) -> Example:
@@ -105,58 +173,10 @@ def _example(plan: Plan, example_inputs: Any) -> Example:
     return plan.graph.example
 
 
-def _fresh(model: nn.Module, mode: str) -> nn.Module:
-    with torch.inference_mode(False):
-        # Results of earlier calls may lie on the model; they cannot be copied together with their history.
-        fresh = copied(model, lambda _, tensor: _leaf(tensor)).double().train(mode == "train")
-        for name, tensor in named_tensors(fresh):
-            if tensor.is_floating_point() and not isinstance(tensor, nn.Parameter) and tensor.dtype != torch.float64:
-                tensor.data = tensor.data.double()
-    for module in fresh.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        if isinstance(getattr(module, "dropout", None), float):
-            module.dropout = 0.0  # attention and recurrent layers
-    return fresh
-
-
-def _leaf(tensor: Tensor) -> Tensor:
-    copied_data = tensor.detach().clone()
-    return nn.Parameter(copied_data, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copied_data
-
-
 def _double(inputs: Any) -> Any:
     return copied(
         inputs, lambda _, tensor: tensor.detach().clone().double() if tensor.is_floating_point() else tensor.clone()
     )
-
-
-def _masked(dense: nn.Module, plan: Plan, example: Example, inputs: Any) -> nn.Module:
-    """A copy with every removed slice of every tensor set to zero.
-
-    A dimension that must not be zero keeps its values: where zeroing it alone already gives something that is not
-    finite (0 / 0 in a weight norm, a division by a parameter), other tensors of its group make the zeros.
-    """
-    masked = copy.deepcopy(dense)
-    _mask(masked, plan)
-    if _finite(masked, example, inputs) or not _finite(dense, example, inputs):
-        return masked
-    dims = [(name, dim) for name, kept in plan.kept.items() for dim in kept]
-    dims += [(name, block.dim) for name, block in plan.blocks.items()]
-    zeroable = []
-    for dim in dims:
-        alone = copy.deepcopy(dense)
-        _mask(alone, plan, (dim,))
-        if _finite(alone, example, inputs):
-            zeroable.append(dim)
-    masked = copy.deepcopy(dense)
-    _mask(masked, plan, zeroable)
-    return masked
-
-
-def _finite(model: nn.Module, example: Example, inputs: Any) -> bool:
-    outputs, grads = _run(copy.deepcopy(model), example, inputs, gradients=True)
-    return all(bool(torch.isfinite(tensor).all()) for tensor in (*outputs, *grads.values()))
 
 
 def _mask(model: nn.Module, plan: Plan, only: Collection[tuple[str, int]] | None = None) -> None:
@@ -178,7 +198,7 @@ def _mask(model: nn.Module, plan: Plan, only: Collection[tuple[str, int]] | None
                 tensor[lane * width : (lane + 1) * width].index_fill_(1, gone, 0)
 
 
-def _run(model: nn.Module, example: Example, inputs: Any, gradients: bool) -> tuple[list[Tensor], dict[str, Tensor]]:
+def _run(model: nn.Module, example: Example, inputs: Any, gradients: bool) -> Run:
     with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(gradients):
         torch.manual_seed(0)
         out = example.call(model, _double(inputs))
@@ -195,7 +215,7 @@ def _run(model: nn.Module, example: Example, inputs: Any, gradients: bool) -> tu
             grads = {
                 name: p.grad for name, p in named_tensors(model) if isinstance(p, nn.Parameter) and p.grad is not None
             }
-    return [o.detach() for o in outputs], grads
+    return [o.detach().clone() for o in outputs], grads
 
 
 def _difference(a: list[Tensor], b: list[Tensor]) -> float:

@@ -20,7 +20,7 @@ PRODUCED, CONTRACTED, NORMALISED, CARRIED, LOOKED_UP = "produced", "contracted",
 
 # Torch functions whose own Python or C++ derives sizes from the tensors it is given.
 _ADAPTING = frozenset(
-    ["interpolate", "upsample", "expand_as", "view_as", "reshape_as", "flatten", "ravel", "tensordot", "inner", "kron", "stft", "istft", "cdist", "multi_head_attention_forward", "adaptive_avg_pool2d", "cosine_similarity", "normalize", "unfold", "fold"]
+    ["interpolate", "upsample", "expand_as", "view_as", "reshape_as", "flatten", "ravel", "tensordot", "inner", "kron", "stft", "istft", "cdist", "multi_head_attention_forward", "adaptive_avg_pool2d", "cosine_similarity", "normalize", "unfold", "fold", "grad", "backward"]
 )
 _SAME_ARGUMENT = {
     "size": ("shape", "sizes"),
@@ -229,12 +229,17 @@ class OpCall:
             return Fixed(position), Fixed(axis.size - position)
         return parts
 
-    def contract(self, x: Operand, x_dim: int, y: Operand, y_dim: int, text: str = "contraction") -> None:
-        """Sum the product of two operands over one dimension of each."""
+    def contract(
+        self, x: Operand, x_dim: int, y: Operand, y_dim: int, text: str = "contraction", batched: int = 0
+    ) -> None:
+        """Sum the product of two operands over one dimension of each; the last but `batched` dimensions are paired."""
         self.unify(x.axes[x_dim], y.axes[y_dim])
         self.sums(x.axes[x_dim], AnyOf(x, y), text)
         self.mixes(x, x_dim)
         self.mixes(y, y_dim)
+        for operand, dim in ((x, x_dim), (y, y_dim)):
+            for axis in operand.axes[max(0, operand.rank - batched) :] if batched else operand.axes:
+                self.crosses(axis, operand.axes[dim])
 
     def sums(self, axis: Axis, law: Law, text: str) -> None:
         """A sum over `axis` of something with this law: exact where it is zero."""
@@ -270,6 +275,11 @@ class OpCall:
         for dim in chosen:
             if carried and not isinstance(operand.axes[dim], Fixed):
                 self.facts.mixings.append(Mixing(operand.axes[dim], carried))
+
+    def crosses(self, axis: Axis, summed: Axis) -> None:
+        """Each position of `axis` meets several of the other operand's in a sum over `summed`: no lanes of that over it."""
+        if axis is not summed and not isinstance(axis, Fixed) and not isinstance(summed, Fixed):
+            self.facts.mixings.append(Mixing(axis, (summed,)))
 
     def role(self, operand: Operand | None, dim: int, role: str) -> None:
         if operand is not None and operand.name:

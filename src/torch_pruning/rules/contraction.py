@@ -59,7 +59,7 @@ def _product_law(x: Operand, y: Operand) -> AnyOf:
 
 def _matmul(op: OpCall, x: Operand, y: Operand) -> tuple[Axis, ...]:
     y_dim = _contracted_dim(y)
-    op.contract(x, -1, y, y_dim)
+    op.contract(x, -1, y, y_dim, batched=2)
     op.role(x, -1, CONTRACTED)
     op.role(y, y_dim, CONTRACTED)
     batch = _batch(op, x.axes[:-2], y.axes[:-2])
@@ -194,6 +194,21 @@ def bilinear(op: OpCall) -> Outcome:
     return op.outcome(out, zero=All(AnyOf(_without(x, -1), _without(y, -1), _without(weight, 1, 2)), bias))
 
 
+@rule("aten.cdist", "aten._euclidean_dist")
+def distances(op: OpCall) -> Outcome:
+    """[..., P, I], [..., R, I] -> [..., P, R]: a p-norm of differences, to which zeros on both sides add nothing."""
+    x, y = op.tensors()
+    op.unify(x.axes[-1], y.axes[-1])
+    op.sums(x.axes[-1], All(x, y), "distance")
+    for operand in (x, y):
+        op.mixes(operand, -1)
+        op.role(operand, -1, CONTRACTED)
+        op.crosses(operand.axes[-2], operand.axes[-1])
+    batch = _batch(op, x.axes[:-2], y.axes[:-2])
+    op.macs(*batch, x.axes[-2], y.axes[-2], x.axes[-1])
+    return op.outcome((*batch, x.axes[-2], y.axes[-2]), zero=All(Along(x, batch), Along(y, batch)))
+
+
 @rule("aten.einsum")
 def einsum(op: OpCall) -> Outcome:
     """Equal letters unify; letters missing on the right are summed."""
@@ -227,6 +242,10 @@ def einsum(op: OpCall) -> Outcome:
     for operand, labels in zip(operands, labelled, strict=True):
         summed = [dim for dim, label in enumerate(labels) if label not in out]
         op.mixes(operand, *summed)
+        for dim in summed:
+            everywhere = set(labels).intersection(*(other for other in labelled if labels[dim] in other))
+            for label in set(labels) - everywhere:
+                op.crosses(axes[label], axes[labels[dim]])
         for dim, label in enumerate(labels):
             op.role(operand, dim, PRODUCED if label in out else CONTRACTED)
     if len(operands) > 1:
@@ -262,7 +281,7 @@ def conv_transpose(op: OpCall) -> Outcome:
     return _convolve(op, x, weight, bias, op.get("groups", 1), transposed=True)
 
 
-@rule("aten.convolution", "aten._convolution", "aten.mkldnn_convolution", "aten.convolution_overrideable")
+@rule("aten.convolution", "aten._convolution")
 def convolution(op: OpCall) -> Outcome:
     x, weight, bias = op.tensors()[0], op.arguments["weight"], op.arguments.get("bias")
     return _convolve(op, x, weight, bias, op.get("groups", 1), transposed=bool(op.get("transposed", False)))
@@ -311,6 +330,21 @@ def _convolve(op: OpCall, x: Operand, weight: Operand, bias: Operand | None, gro
     return op.outcome(out, zero=All(AnyOf(*passing), bias))
 
 
+@rule("torchvision.deform_conv2d")
+def deformable_conv(op: OpCall) -> Outcome:
+    """A convolution whose taps are moved by `offset`, in pixels: channels take part as in any other."""
+    x, weight, bias = op.operands("input", "weight", "bias")
+    if op.get("groups", 1) != 1 or op.get("offset_groups", 1) != 1:
+        op.freeze(x.axes[1], "channels of a deformable convolution in groups")
+        op.freeze(weight.axes[0], "channels of a deformable convolution in groups")
+    for name in ("offset", "mask"):
+        moved = op.arguments.get(name)
+        if moved is not None:
+            op.freeze_all(moved, "taps that are moved")
+    op.freeze(x.axes[0], "pixels have offsets of their own")
+    return _convolve(op, x, weight, bias, op.get("groups", 1), transposed=False)
+
+
 # ---------------------------------------------------------------- attention
 
 
@@ -337,7 +371,7 @@ def attention(op: OpCall) -> Outcome:
     if op.get("is_causal", False):
         for operand in (q, k):
             op.freeze(operand.axes[-2], "numbers of tokens are compared")
-    op.contract(q, -1, k, -1, "attention scores")
+    op.contract(q, -1, k, -1, "attention scores", batched=2)
     op.statistic(v.axes[-2], "softmax")
     op.mixes(k, -2)
     op.mixes(v, -2)

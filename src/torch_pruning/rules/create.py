@@ -24,8 +24,7 @@ def filled(op: OpCall) -> Outcome:
     return op.outcome(axes, zero=EVERYWHERE if zeros else NOWHERE)
 
 
-@rule("aten.zeros_like", "aten.ones_like", "aten.full_like", "aten.empty_like", "aten.rand_like", "aten.randn_like", "aten.randint_like",
-      "aten.bernoulli", "aten.normal", "aten.poisson")  # fmt: skip
+@rule("aten.zeros_like", "aten.ones_like", "aten.full_like", "aten.empty_like", "aten.rand_like", "aten.randn_like", "aten.randint_like")
 def filled_like(op: OpCall) -> Outcome:
     x = op.tensors()[0]
     zeros = op.op.startswith("aten.zeros_like") or (op.op.startswith("aten.full_like") and op.get("fill_value") == 0)
@@ -33,8 +32,7 @@ def filled_like(op: OpCall) -> Outcome:
 
 
 @rule("aten.arange", "aten.eye", "aten.linspace", "aten.logspace", "aten.scalar_tensor", "aten.tril_indices", "aten.triu_indices", "aten.randperm",
-      "aten.tensor", "aten.hann_window", "aten.hamming_window", "aten.bartlett_window", "aten._efficientzerotensor", "aten.cartesian_prod",
-      "aten.from_file")  # fmt: skip
+      "aten.hann_window", "aten.hamming_window", "aten.bartlett_window", "aten.cartesian_prod")  # fmt: skip
 def numbered(op: OpCall) -> Outcome:
     """The entries are positions: what is numbered cannot lose any."""
     axes = op.fixed(op.output_shapes[0])

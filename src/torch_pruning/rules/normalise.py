@@ -11,9 +11,9 @@ from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.registry import rule
 
 
-def _affine(x: Law, weight: Operand | None, bias: Operand | None, centred: bool) -> Law:
-    """weight * normalised(x) + bias: a zero weight makes zeros; zeros of x survive unless they are centred away."""
-    return All(AnyOf(weight, NOWHERE if centred else x), bias)
+def _affine(normalised: Law, weight: Operand | None, bias: Operand | None) -> Law:
+    """weight * normalised + bias: a zero weight makes zeros, as do zeros that were not centred away."""
+    return All(AnyOf(weight, normalised), bias)
 
 
 @rule("aten.batch_norm", "aten.native_batch_norm", "aten.cudnn_batch_norm", "aten._native_batch_norm_legit",
@@ -37,7 +37,7 @@ def batch_norm(op: OpCall) -> Outcome:
         x.axes if shape == x.shape else (channels,) if shape == (channels.size,) else op.fixed(shape)
         for shape in op.output_shapes
     ]
-    return op.outcome(*outputs, zero=_first(All(AnyOf(weight, centred), bias), outputs))
+    return op.outcome(*outputs, zero=_first(_affine(centred, weight, bias), outputs))
 
 
 def _first(law: Law, outputs: Sequence[object]) -> list[Law]:
@@ -49,14 +49,19 @@ def _first(law: Law, outputs: Sequence[object]) -> list[Law]:
 def layer_norm(op: OpCall) -> Outcome:
     """Statistics over the last dimensions: those axes are inexact."""
     x, weight, bias = op.operands("input", "weight", "bias")
-    return _over_last(op, x, weight, bias, "layer norm", _affine(x, weight, bias, centred=True))
+    return _over_last(op, x, weight, bias, "layer norm", _affine(_before(x, op), weight, bias))
+
+
+def _before(x: Operand, op: OpCall) -> Along:
+    """Zero along the dimensions that are not normalised: a row of zeros is its own mean."""
+    return Along(x, x.axes[: x.rank - len(op.get("normalized_shape"))])
 
 
 @rule("aten.rms_norm", "aten._fused_rms_norm")
 def rms_norm(op: OpCall) -> Outcome:
     """x / sqrt(mean(x^2) + eps) * weight: only the number of units enters the mean."""
     x, weight = op.operands("input", "weight")
-    return _over_last(op, x, weight, None, "rms norm", _affine(x, weight, None, centred=False))
+    return _over_last(op, x, weight, None, "rms norm", _affine(x, weight, None))
 
 
 def _over_last(op: OpCall, x: Operand, weight: Operand | None, bias: Operand | None, text: str, law: Law) -> Outcome:
@@ -87,6 +92,10 @@ def group_norm(op: OpCall) -> Outcome:
     name = "num_groups" if "num_groups" in op.arguments else "group"
     groups, within = op.split(x.axes[1], op.get(name), "groups of a group norm")
     op.sized(name, groups)
+    if "C" in op.arguments and (op.origin is None or op.origin.name == "native_group_norm"):
+        # Called by hand, it is told all sizes; when group_norm calls it, that reads them off x.
+        for size, axis in (("N", x.axes[0]), ("C", x.axes[1]), ("HxW", product(x.axes[2:]))):
+            op.sized(size, axis)
     op.statistic(within, "group norm")
     for dim in range(2, x.rank):
         op.statistic(x.axes[dim], "group norm")
@@ -97,7 +106,7 @@ def group_norm(op: OpCall) -> Outcome:
             op.role(vector, 0, NORMALISED)
     op.mixes(x, *range(2, x.rank))
     outputs = [x.axes if s == x.shape else op.fixed(s) for s in op.output_shapes]
-    return op.outcome(*outputs, zero=_first(_affine(x, weight, bias, centred=True), outputs))
+    return op.outcome(*outputs, zero=_first(_affine(Along(x, (x.axes[0], groups)), weight, bias), outputs))
 
 
 @rule("aten.instance_norm")
@@ -114,7 +123,7 @@ def instance_norm(op: OpCall) -> Outcome:
             op.statistic(x.axes[dim], "instance norm")
         op.mixes(x, *range(2, x.rank))
     centred: Law = Along(x, x.axes[:2]) if computed else All(x, mean)
-    return op.outcome(x.axes, zero=All(AnyOf(weight, centred), bias))
+    return op.outcome(x.axes, zero=_affine(centred, weight, bias))
 
 
 @rule("aten._weight_norm", "aten._weight_norm_interface")
@@ -130,4 +139,7 @@ def weight_norm(op: OpCall) -> Outcome:
     for other in summed:
         op.sums(v.axes[other], v, "weight norm")
     op.mixes(v, *summed)
-    return op.outcome(*(v.axes if s == v.shape else g.axes for s in op.output_shapes), zero=[AnyOf(v, g), v][: len(op.output_shapes)])
+    # A row of zeros divided by its norm is 0 / 0; only a zero of g makes it zero.
+    law = AnyOf(g, Along(v, tuple(v.axes[other] for other in summed)))
+    outputs = [v.axes if s == v.shape else g.axes for s in op.output_shapes]
+    return op.outcome(*outputs, zero=[law, *(v for _ in outputs[1:])])

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch_pruning.axes.expression import Axis
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Operand:
-    """`value` is the index of the recorded value; `name` is set for tensors that live on the model."""
+    """`value` is the index of the recorded value; `name` is set for tensors that live on the model; `dtype` tells masks
+    from indices."""
 
     value: int
     axes: tuple[Axis, ...]
     name: str = ""
+    dtype: Any = None
 
     @property
     def shape(self) -> tuple[int, ...]:

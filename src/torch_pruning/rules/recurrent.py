@@ -36,6 +36,11 @@ def recurrent(op: OpCall) -> Outcome:
         for direction in range(directions):
             first = (layer * directions + direction) * per_cell
             _cell(op, weights[first : first + per_cell], gates, entering, hidden, output, projected)
+            gated = product((Fixed(gates), hidden))
+            op.macs(*x.axes[:-1], gated, entering)
+            op.macs(*x.axes[:-1], gated, output)
+            if projected:
+                op.macs(*x.axes[:-1], hidden, output)
         entering = product((output,)) if directions == 1 else concat((output, output))
     for state, width in zip(states, (output, hidden), strict=False):
         if state is not None:
@@ -44,12 +49,6 @@ def recurrent(op: OpCall) -> Outcome:
     time = 1 if op.get("batch_first", False) else 0
     if x.rank == 3:
         op.freeze(x.axes[time], "time steps")
-    op.macs(*x.axes[:-1], product((Fixed(gates), hidden)), x.axes[-1])
-    for layer in range(layers * directions):
-        width = entering if layer >= directions else Fixed(1)
-        op.macs(*x.axes[:-1], product((Fixed(gates), hidden)), output)
-        if layer >= directions:
-            op.macs(*x.axes[:-1], product((Fixed(gates), hidden)), width)
     last = concat((output,) * directions)
     outputs: list[tuple[Axis, ...]] = [(*x.axes[:-1], last)]
     for shape, width in zip(op.output_shapes[1:], (output, hidden), strict=False):

@@ -177,12 +177,12 @@ def softmax(op: OpCall) -> Outcome:
 
 
 @rule("aten.cumsum", "aten.cumprod", "aten.cummax", "aten.cummin", "aten.logcumsumexp", "aten.diff", "aten.sort", "aten.argsort",
-      "aten.topk", "aten.msort", "aten._fft_r2c", "aten._fft_c2c", "aten._fft_c2r")  # fmt: skip
+      "aten.topk", "aten.msort", "aten._fft_r2c", "aten._fft_c2c", "aten._fft_c2r", "aten.fft_fft", "aten.fft_ifft", "aten.fft_rfft",
+      "aten.fft_irfft", "aten.fft_fft2", "aten.fft_ifft2", "aten.fft_rfft2", "aten.fft_irfft2", "aten.fft_fftn")  # fmt: skip
 def ordered(op: OpCall) -> Outcome:
     """The result depends on the order of positions along some dimensions; the others pass."""
     x, *joined = op.tensors()  # `diff` takes more to put before and behind
-    dims = op.get("dim", 0 if op.op.startswith("aten.msort") else -1)
-    chosen = {dim % x.rank for dim in (dims if isinstance(dims, list) else [dims])} if x.rank else set()
+    chosen = _ordered_dims(op, x)
     for operand in (x, *joined):
         op.mixes(operand, *chosen)
         for dim, axis in enumerate(operand.axes):
@@ -199,6 +199,17 @@ def ordered(op: OpCall) -> Outcome:
     passing = [axis for dim, axis in enumerate(x.axes) if dim not in chosen]
     law: Law = All(*(Along(operand, tuple(passing)) for operand in (x, *joined))) if zeros else NOWHERE
     return op.outcome(*outputs, zero=[law, *(NOWHERE for _ in outputs[1:])])
+
+
+def _ordered_dims(op: OpCall, x: Operand) -> set[int]:
+    base = op.op.split(".")[1]
+    if base == "fft_fftn":  # without dimensions the last of as many as there are sizes, or all
+        last = len(op.get("s", x.shape))
+        default = list(range(x.rank - last, x.rank))
+    else:
+        default = [0] if base == "msort" else [-2, -1] if base.endswith("fft2") else [-1]
+    dims = op.get("dim", default)
+    return {dim % x.rank for dim in (dims if isinstance(dims, list) else [dims])} if x.rank else set()
 
 
 @rule("aten.renorm")

@@ -259,6 +259,27 @@ def strided(op: OpCall) -> Outcome:
     return op.outcome(*(op.fixed(shape) for shape in op.output_shapes))
 
 
+@rule("aten.size.int", "aten.sym_size.int")
+def size_of_dimension(op: OpCall) -> Outcome:
+    """Asked by a scripted function, whose integers carry no source: the dimension stays as large as it is."""
+    (x,) = op.operands("self")
+    op.freeze(x.axes[op.dim(x)], "its size is read where it cannot be followed")
+    return op.outcome()
+
+
+@rule("aten.size.default", "aten.sym_size.default", "aten.numel", "aten.sym_numel")
+def size_of_all(op: OpCall) -> Outcome:
+    (x,) = op.operands("self")
+    op.freeze_all(x, "its size is read where it cannot be followed")
+    return op.outcome()
+
+
+@rule("aten.dim")
+def number_of_dimensions(op: OpCall) -> Outcome:
+    """Pruning never changes it."""
+    return op.outcome()
+
+
 def is_free(axis: Axis) -> bool:
     """Whether anything in the axis can still be pruned."""
     return any(isinstance(leaf, Free) and leaf.reason is None for leaf in leaves(axis))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch_pruning.axes.expression import Axis, Fixed, product
 from torch_pruning.rules.call import OpCall, Outcome
-from torch_pruning.rules.laws import NOWHERE
+from torch_pruning.rules.laws import NOWHERE, Along, Law
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.registry import rule
 
@@ -50,7 +50,7 @@ def grid_sampler(op: OpCall) -> Outcome:
     for axis in x.axes[2:]:
         op.freeze(axis, "sampled positions")
     op.mixes(x, *range(2, x.rank))
-    return op.outcome((*x.axes[:2], *grid.axes[1:-1]), zero=x)
+    return op.outcome((*x.axes[:2], *grid.axes[1:-1]), zero=Along(x, x.axes[:2]))
 
 
 @rule("aten.affine_grid_generator")
@@ -103,7 +103,6 @@ def unfold(op: OpCall) -> Outcome:
     "torchvision.nms",
     "torchvision.roi_align",
     "torchvision.roi_pool",
-    "torchvision.deform_conv2d",
     "torchvision.ps_roi_align",
 )
 def region_ops(op: OpCall) -> Outcome:
@@ -116,6 +115,7 @@ def region_ops(op: OpCall) -> Outcome:
             op.freeze(first.axes[dim], "positions of regions")
         op.mixes(first, 0, 2, 3)
         shapes = op.output_shapes
-        return op.outcome(*((Fixed(s[0]), first.axes[1], Fixed(s[2]), Fixed(s[3])) for s in shapes), zero=first)
+        law: list[Law] = [Along(first, (first.axes[1],)), *(NOWHERE for _ in shapes[1:])]
+        return op.outcome(*((Fixed(s[0]), first.axes[1], Fixed(s[2]), Fixed(s[3])) for s in shapes), zero=law)
     op.freeze_all(first, "regions")
     return op.outcome(*(op.fixed(shape) for shape in op.output_shapes), zero=NOWHERE)

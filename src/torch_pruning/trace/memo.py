@@ -78,9 +78,7 @@ class Memo:
         if not torch.is_inference_mode_enabled() or torch._C._is_any_autocast_enabled():
             return None
         fake = False
-        for tensor, value in tensors:
-            if value.layout is None:
-                value.layout = self.layouts.of_tensor(tensor)
+        for _, value in tensors:
             if not value.layout.usual:
                 return None
             fake = fake or value.layout.fake

@@ -67,13 +67,20 @@ class Call:
     where: Where
     origin: FunctionCall | None
     mutated: tuple[Value, ...] = ()
+    _inputs: tuple[Value, ...] | None = None
+    _results: tuple[Value, ...] | None = None
 
-    def inputs(self) -> Iterator[Value]:
-        yield from values_in(self.args)
-        yield from values_in(self.kwargs)
+    def inputs(self) -> tuple[Value, ...]:
+        """The values among the arguments, in order."""
+        if self._inputs is None:
+            self._inputs = (*values_in(self.args), *values_in(self.kwargs))
+        return self._inputs
 
-    def results(self) -> Iterator[Value]:
-        yield from values_in(self.outputs)
+    def results(self) -> tuple[Value, ...]:
+        """The values among the outputs, in order."""
+        if self._results is None:
+            self._results = tuple(values_in(self.outputs))
+        return self._results
 
     def __repr__(self) -> str:
         return f"{self.outputs} = {self.op}({', '.join(map(repr, self.args))})"
@@ -125,7 +132,7 @@ class Program:
         storages |= {value.storage for value in (*self.state.values(), *self.inputs)}
         live: list[Call] = []
         for call in reversed(self.calls):
-            results = list(call.results())
+            results = call.results()
             if (
                 not results  # something left torch, and Python may do anything with it
                 or any(value.index in needed for value in results)
@@ -140,16 +147,22 @@ class Program:
         return live
 
 
-def values_in(tree: Any) -> Iterator[Value]:
-    """The values in nested tuples, lists and dicts."""
+def values_in(tree: Any) -> list[Value]:
+    """The values in nested tuples, lists and dicts, in order."""
+    found: list[Value] = []
+    _collect(tree, found)
+    return found
+
+
+def _collect(tree: Any, found: list[Value]) -> None:
     if isinstance(tree, Value):
-        yield tree
+        found.append(tree)
     elif isinstance(tree, (tuple, list)):
         for item in tree:
-            yield from values_in(item)
+            _collect(item, found)
     elif isinstance(tree, dict):
         for item in tree.values():
-            yield from values_in(item)
+            _collect(item, found)
 
 
 def tensors_in(tree: Any, *, inside_objects: bool = True) -> Iterator[tuple[torch.Tensor, bool]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from types import FrameType
+from dataclasses import replace
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -53,23 +54,24 @@ class Recorder:
         self.by_storage: dict[int, list[Value]] = {}
         self.functions: list[FunctionCall] = []
         self.paths: dict[int, str] = {}
+        self.codes: dict[CodeType, tuple[bool, bool]] = {}
         self.recording = True
 
     # ---- values
 
     def value(self, tensor: torch.Tensor, kind: str, name: str = "") -> Value:
         """A new version of this tensor."""
-        strided = tensor.layout == torch.strided
-        value = Value(
-            len(self.program.values),
-            tuple(tensor.shape),
-            tensor.dtype,
-            tensor.untyped_storage()._cdata if strided else id(tensor),
-            kind,
-            name,
-            tensor.stride() if strided else (),
-            tensor.storage_offset() if strided else 0,
-        )
+        layout = None if self.memo is None else self.memo.layouts.of_tensor(tensor)
+        index = len(self.program.values)
+        if layout is not None and layout.usual:
+            storage = tensor.untyped_storage()._cdata
+            where = layout.strides, layout.offset, layout
+            value = Value(index, layout.shape, layout.dtype, storage, kind, name, *where)
+        else:
+            strided = tensor.layout == torch.strided
+            storage = tensor.untyped_storage()._cdata if strided else id(tensor)
+            place = (tensor.stride(), tensor.storage_offset()) if strided else ((), 0)
+            value = Value(index, tuple(tensor.shape), tensor.dtype, storage, kind, name, *place, layout)
         self.program.values.append(value)
         if id(tensor) not in self.of_tensor:
             self.alive.append(tensor)
@@ -80,7 +82,8 @@ class Recorder:
     def lookup(self, tensor: torch.Tensor) -> Value:
         """The current value of a tensor. One that appeared unseen (`p.data`) is the value it is a full view of, if any."""
         value = self.of_tensor.get(id(tensor))
-        if value is not None:
+        # `p.data = q` changes a tensor unseen.
+        if value is not None and value.shape == tensor.shape and value.strides in ((), tensor.stride()):
             return value
         if tensor.layout == torch.strided:
             for candidate in reversed(self.by_storage.get(tensor.untyped_storage()._cdata, [])):
@@ -140,14 +143,15 @@ class Recorder:
         user: FrameType | None = None
         module = ""
         while frame is not None:
-            file = frame.f_code.co_filename
-            if user is None and not file.startswith((_TORCH, _HERE, "<")):
+            code = frame.f_code
+            kind = self.codes.get(code)
+            if kind is None:
+                kind = self.codes[code] = _kind_of(code)
+            users, methods = kind
+            if users and user is None:
                 user = frame
-            if (
-                not module
-                and "self" in frame.f_code.co_varnames[:1]
-                and isinstance(owner := frame.f_locals.get("self"), nn.Module)
-            ):
+            # Reading the locals of a frame copies them all, so only where a module can be among them.
+            if methods and not module and isinstance(owner := frame.f_locals.get("self"), nn.Module):
                 module = self.paths.get(id(owner), "")
             if user is not None and module:
                 break
@@ -172,9 +176,21 @@ class Recorder:
         if self.recording:
             self.program.value_uses.append(ValueUse(expression, True, self.where()))
 
+    def rounded(self, event: int) -> None:
+        """A number that a size went into became an integer again: nothing ties it to the size any more."""
+        if self.recording and event >= 0:
+            self.program.value_uses[event] = replace(self.program.value_uses[event], uneven=True)
+
     def dimension(self, tensor: torch.Tensor, dim: int) -> int:
         value = self.lookup(tensor)
         return TracedInt(value.shape[dim], DimensionSource(value.index, dim % len(value.shape)), self)
+
+
+def _kind_of(code: CodeType) -> tuple[bool, bool]:
+    """(is it the user's code, may it be a method of a module) of a function."""
+    ours = code.co_filename.startswith(_HERE)
+    users = not ours and not code.co_filename.startswith((_TORCH, "<"))
+    return users, not ours and "self" in code.co_varnames[:1]
 
 
 _mutated_arguments: dict[Any, tuple[tuple[int, str], ...]] = {}
@@ -202,9 +218,12 @@ class OpMode(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func.namespace == "prim" or not self.recorder.recording:
-            return func(*args, **kwargs)
-        return self.recorder.record(str(func), func, args, kwargs, lambda: func(*args, **kwargs))
+        # What runs inside of an op, and what is asked of tensors here, is no part of the user's code. For ops of scripted
+        # functions, which come past no torch function, the other mode would listen.
+        with torch._C.DisableTorchFunction():
+            if func.namespace == "prim" or not self.recorder.recording:
+                return func(*args, **kwargs)
+            return self.recorder.record(str(func), func, args, kwargs, lambda: func(*args, **kwargs))
 
 
 class FunctionMode(TorchFunctionMode):

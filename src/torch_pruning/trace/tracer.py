@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 from torch_pruning.trace.memo import Memo
+from torch_pruning.trace.mathematics import math_sees_sizes
 from torch_pruning.trace.program import Program, Value, tensors_in
 from torch_pruning.trace.recorder import FunctionMode, OpMode, Recorder
 from torch_pruning.trace.substitute import substituted
@@ -92,6 +93,7 @@ def _attempt(
         stack.enter_context(_mode(model, training=mode == "train"))
         stack.enter_context(_random_state())
         stack.enter_context(_fast_path_off())
+        stack.enter_context(math_sees_sizes())
         inputs = copied(example.inputs, stand_in)
         program.inputs += [recorder.value(tensor, "input") for tensor, _ in tensors_in(inputs)]
         stack.enter_context(substituted(model, replace_tensor, recorder, program.attributes))
@@ -174,10 +176,14 @@ class _ReplaceOnCopy(TorchFunctionMode):
 
 
 def doubled(example: Example) -> Example:
-    """The example with dim 0 of every input tensor repeated: batch norm refuses a batch of one in training mode."""
+    """The example with its batch repeated: batch norm refuses a batch of one in training mode.
+
+    The batch is dim 0 of the first input; tensors of another size there (a mask, a vector of weights) are not repeated.
+    """
+    sizes = [tensor.shape[0] for tensor, _ in tensors_in(example.inputs) if tensor.dim()]
 
     def twice(name: str, tensor: torch.Tensor) -> torch.Tensor:
-        return torch.cat([tensor, tensor]) if tensor.dim() else tensor
+        return torch.cat([tensor, tensor]) if tensor.dim() and tensor.shape[0] == sizes[0] else tensor
 
     return Example(copied(example.inputs, twice), example.forward_fn, example.output_transform)
 

@@ -139,14 +139,6 @@ CONVOLUTION = [
         w=(5, 4, 2, 2),
         b=(5,),
     ),
-    case(
-        "mkldnn_convolution",
-        lambda m: aten.mkldnn_convolution(m.x.float(), m.w.float(), m.b.float(), [0, 0], [1, 1], [1, 1], 1),
-        x=(2, 4, 3, 3),
-        w=(5, 4, 2, 2),
-        b=(5,),
-        random=True,  # in single precision
-    ),
 ]
 
 ATTENTION = [
