@@ -63,8 +63,10 @@ def small_vit() -> VisionTransformer:
 
 def test_convolution_to_convolution() -> None:
     model = with_narrow_head(alexnet(), 256 * 6 * 6)
-    plan = Graph().build_dependency(model, torch.randn(PIXELS)).get_pruning_plan(
-        model.features[0], pruning.prune_conv, [0, 5]
+    plan = (
+        Graph()
+        .build_dependency(model, torch.randn(PIXELS))
+        .get_pruning_plan(model.features[0], pruning.prune_conv, [0, 5])
     )
     assert steps(plan) == [
         ("prune_conv", "features.0", [0, 5], 2 * (3 * 11 * 11 + 1)),
@@ -75,8 +77,10 @@ def test_convolution_to_convolution() -> None:
 
 def test_convolution_to_linear_by_flattening() -> None:
     model = with_narrow_head(vgg11(), 512 * 7 * 7)
-    plan = Graph().build_dependency(model, torch.randn(PIXELS)).get_pruning_plan(
-        model.features[18], pruning.prune_conv, [3]
+    plan = (
+        Graph()
+        .build_dependency(model, torch.randn(PIXELS))
+        .get_pruning_plan(model.features[18], pruning.prune_conv, [3])
     )
     assert steps(plan) == [
         ("prune_conv", "features.18", [3], 512 * 9 + 1),
@@ -87,8 +91,10 @@ def test_convolution_to_linear_by_flattening() -> None:
 
 def test_convolution_to_linear_by_global_pooling_and_skip() -> None:
     model = resnet18().eval()
-    plan = Graph().build_dependency(model, torch.randn(PIXELS)).get_pruning_plan(
-        model.fc, pruning.prune_related_linear, [1, 300]
+    plan = (
+        Graph()
+        .build_dependency(model, torch.randn(PIXELS))
+        .get_pruning_plan(model.fc, pruning.prune_related_linear, [1, 300])
     )
     pruned = {path: count for _, path, _, count in steps(plan)}
     assert [idxs for _, _, idxs, _ in steps(plan)] == [[1, 300]] * len(pruned)

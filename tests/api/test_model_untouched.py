@@ -1,6 +1,6 @@
 """The user's model comes back as it was: after success, after bad input, and after a crash."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from torchvision.models import VisionTransformer
 import torch_pruning as pruning
 from torch_pruning.errors import CheckError, PositionError
 from torch_pruning.planning import execute, surgery
-from torch_pruning.trace.program import Program
+from torch_pruning.planning.attributes import AttributeWriter
 
 pytestmark = pytest.mark.models
 
@@ -168,35 +168,19 @@ def crash_at_assignment(monkeypatch: pytest.MonkeyPatch, error: BaseException) -
 
 
 def crash_at_attributes(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def attributes(model: nn.Module) -> Iterator[Any]:
-        for number, entry in enumerate(original(model)):
-            if number == 1:
-                raise error
-            yield entry
+    calls = iter(range(1000))
 
-    original = surgery.stock_attributes
-    monkeypatch.setattr(surgery, "stock_attributes", lambda model: crashing(model))
+    def set_attribute(self: AttributeWriter, *args: Any) -> None:
+        if next(calls) == 2:
+            raise error
+        original(self, *args)
 
-    def crashing(model: nn.Module) -> list[Any]:
-        found = list(original(model))
-        for module, name, value in found[:1]:
-            module.__dict__[name] = module.__dict__[name]  # reading and writing the first is fine
-            assert value
-        return [*found[:1], _Exploding(error)]
-
-
-class _Exploding:
-    """Raises when it is unpacked."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-    def __iter__(self) -> Iterator[Any]:
-        raise self.error
+    original = AttributeWriter.set
+    monkeypatch.setattr(AttributeWriter, "set", set_attribute)
 
 
 def crash_at_check(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def check_run(*args: Any) -> Program:
+    def check_run(*args: Any) -> None:
         raise error
 
     monkeypatch.setattr(execute, "check_run", check_run)

@@ -62,9 +62,7 @@ REFUSED: list[tuple[int, Any, Any, type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("layer", "function", "idxs", "error", "message"), REFUSED)
-def test_refusals(
-    built: Built, layer: int, function: Any, idxs: Any, error: type[Exception], message: str
-) -> None:
+def test_refusals(built: Built, layer: int, function: Any, idxs: Any, error: type[Exception], message: str) -> None:
     net, graph = built
     with pytest.raises(error, match=message):
         graph.get_pruning_plan(net[layer], function, idxs)
@@ -142,7 +140,10 @@ def test_inputs_outputs_and_calls_of_the_users_own() -> None:
     with pytest.raises(FrozenAxisError, match="output"):
         graph.get_pruning_plan(net.a, pruning.prune_linear, [0])
     graph = pruning.DependencyGraph().build_dependency(
-        net, (x, y), forward_fn=lambda model, inputs: model(inputs[0], y=inputs[1]), output_transform=lambda out: out["out"]
+        net,
+        (x, y),
+        forward_fn=lambda model, inputs: model(inputs[0], y=inputs[1]),
+        output_transform=lambda out: out["out"],
     )
     assert graph.get_pruning_plan(net.a, pruning.prune_linear, [0]).exec() == 4 + 5
     assert net(x, y=y)["hidden"].shape == (2, 4)

@@ -47,10 +47,13 @@ def test_example() -> None:
     assert lines[-3:] == ["11211 parameters will be pruned", "-------------", ""]
     assert [line for line in lines if "aten." not in line][2:-3] == list(steps.values())
     assert [line for line in lines if "aten." in line] == [
-        f"[ <DEP: {trigger} => {handler} on {name}>, Index=[2, 6, 9], NumPruned=0]" for trigger, handler, name in OPERATORS
+        f"[ <DEP: {trigger} => {handler} on {name}>, Index=[2, 6, 9], NumPruned=0]"
+        for trigger, handler, name in OPERATORS
     ]
     # An addition is listed before what is reached through it.
-    assert lines.index(steps["layer1.0.conv1"]) + 1 == next(i for i, line in enumerate(lines) if "layer1.0 (aten" in line)
+    assert lines.index(steps["layer1.0.conv1"]) + 1 == next(
+        i for i, line in enumerate(lines) if "layer1.0 (aten" in line
+    )
     assert lines.index(steps["layer1.0.bn2"]) - 1 == next(i for i, line in enumerate(lines) if "layer1.0 (aten" in line)
 
     assert [idxs for _, idxs in plan.plan] == [[2, 6, 9]] * 16

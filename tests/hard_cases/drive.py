@@ -21,6 +21,7 @@ from torch_pruning.planning.build import build_plan
 from torch_pruning.planning.plan import Plan
 from torch_pruning.planning.verify import verify
 from torch_pruning.pruner.allot import random_choice
+from torch_pruning.pruner.decide import plan
 from torch_pruning.trace.program import Where, tensors_in
 from torch_pruning.trace.substitute import named_tensors
 from torch_pruning.trace.tracer import Example
@@ -39,6 +40,7 @@ NOT_FOLDED = frozenset(
         "query_key_norms",
         "rms_norm_by_hand",
         "mean_over_channels",
+        "number_of_size",
     ]
 )
 
@@ -206,8 +208,8 @@ def check_exactness(case: Case) -> None:
         torch.manual_seed(seed)
         model = built(case)
         graph = build_graph(model, [case.example()])
-        plan = random_plan(graph, seed, exact_only=True)
-        pruned = {change.name for change in plan.groups}
+        chosen = random_plan(graph, seed, exact_only=True)
+        pruned = {change.name for change in chosen.groups}
         matched: list[Group] = []
         for stated in case.groups:
             matched.append(_match(case, graph, stated, matched))
@@ -215,10 +217,10 @@ def check_exactness(case: Case) -> None:
                 assert (matched[-1].name in pruned) != stated.guarded, f"{stated}: pruned are {pruned}"
         before = _state(model)
         for mode in ("eval", "train") if case.train else ("eval",):
-            seen = verify(model, plan, mode=mode)
-            assert seen.exact, f"seed {seed}: {seen}\n{plan}\n{_show(graph)}"
+            seen = verify(model, chosen, mode=mode)
+            assert seen.exact, f"seed {seed}: {seen}\n{chosen}\n{_show(graph)}"
         _assert_same(before, _state(model))
-        plan.check()
+        chosen.check()
         _assert_same(before, _state(model))
 
 
@@ -232,8 +234,8 @@ def check_marks_are_true(case: Case) -> None:
         axis = _match(case, graph, stated).axis
         together = next(cluster for cluster in graph.clusters if axis in cluster.axes).axes
         choice = random_choice(graph, RATIO)
-        plan = build_plan(graph, {other: kept for other, kept in choice.items() if other in together})
-        seen = [verify(model, plan, mode=mode) for mode in (("eval", "train") if case.train else ("eval",))]
+        chosen = build_plan(graph, {other: kept for other, kept in choice.items() if other in together})
+        seen = [verify(model, chosen, mode=mode) for mode in (("eval", "train") if case.train else ("eval",))]
         assert any(not each.exact for each in seen), f"{stated} is exact: {seen}"
 
 
@@ -245,16 +247,16 @@ def check_training_on(case: Case) -> None:
     model = built(case).train()
     example = case.example()
     graph = build_graph(model, [example])
-    plan = random_plan(graph, 7, exact_only=False)
+    chosen = random_plan(graph, 7, exact_only=False)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=1e-3)
     training = Example((case.training_inputs or case.inputs)(), case.forward_fn)
     loss, dense_shapes = _step(model, training, optimizer)  # the loss stays referenced, as in any training loop
     before = _state(model)
-    plan.check()
+    chosen.check()
     _assert_same(before, _state(model))
     count = sum(parameter.numel() for parameter in model.parameters())
-    removed = plan.exec(optimizer)
+    removed = chosen.exec(optimizer)
     assert count - sum(parameter.numel() for parameter in model.parameters()) == removed
     assert bool(removed) == bool(case.groups)
     assert [p for p in model.parameters() if p.requires_grad] == trained or not case.groups
@@ -285,6 +287,19 @@ def _step(model: nn.Module, example: Example, optimizer: torch.optim.Optimizer) 
     loss.backward()
     optimizer.step()
     return loss, [out.shape for out in outputs]
+
+
+def check_public_call(case: Case) -> None:
+    """`plan` takes every model at a plain ratio, avoids what the code's comparisons forbid, and says the same twice."""
+    model = built(case)
+    graph = build_graph(model, [case.example()])
+    chosen, again = (plan(graph, pruning_ratio=RATIO) for _ in range(2))
+    assert chosen == again
+    dense_shapes = _eval_shapes(case)
+    chosen.exec()
+    assert [out.shape for out in _outputs(model, case.example())] == dense_shapes
+    if any(not (stated.held or stated.guarded) for stated in case.groups):
+        assert chosen.groups, f"nothing was pruned\n{_show(graph)}"
 
 
 # ---------------------------------------------------------------- the model as it was

@@ -211,6 +211,24 @@ class batch_of_one(nn.Module):
         return self.c(self.b(x.relu()).relu())
 
 
+class decides_on_its_output(two_layers):
+    """The trace on fake tensors ends after the last layer: what it has made so far is an output all the same."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        if out.abs().max().item() > 1e9:
+            out = out / 2
+        return out
+
+
+class decides_in_an_argument(two_layers):
+    """The last layer's result lies on the stack only while the next argument looks at data."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.b(self.a(x).relu()).relu()
+        return torch.add(self.c(h), bool((x.abs().max() > 1e9).item()))
+
+
 @dataclass
 class Result:
     logits: Tensor
@@ -299,6 +317,8 @@ CASES = (
         (Units("a:0 norm:0 b:1", 8), _both[1]),
         training_inputs=images(2, 3, 4, 4),
     ),
+    Case(decides_on_its_output, _rows, _both, (Frozen("c:0", "the trace ended here", ""),)),
+    Case(decides_in_an_argument, _rows, (_both[0],), (Frozen("c:0", "the trace ended here", ""),)),
     Case(
         returns_dataclass,
         _rows,

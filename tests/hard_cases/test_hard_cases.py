@@ -1,4 +1,4 @@
-"""The hard cases, one table of small models per theme, each through the same three laws."""
+"""The hard cases, one table of small models per theme, each through the same laws."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ def test_random_plans_equal_masking(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_marks_are_true(case: Case) -> None:
     drive.check_marks_are_true(case)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_call_prunes_it(case: Case) -> None:
+    drive.check_public_call(case)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -160,12 +160,13 @@ def _consistent_with(claims: Claims, sites: Sequence[Site], size: int, sizes: di
                 masked[name] = masked[name].index_fill(dim, torch.tensor(sorted(positions)), 0)
                 smaller[name] = smaller[name].index_select(dim, torch.tensor(stays, dtype=torch.long))
         try:
-            pruned = run(claims.case, smaller, sizes, claims.variant)
+            expected = run(claims.case, masked, claims.sizes)
+            pruned = run(claims.case, smaller, sizes)
         except Exception:
             return False
-        if len(pruned) != len(claims.dense):
+        if len(pruned) != len(expected):
             return False
-        removed = [_removed(a, b) for a, b in zip(run(claims.case, masked, claims.sizes), pruned, strict=True)]
+        removed = [_removed(a, b) for a, b in zip(expected, pruned, strict=True)]
         if any(positions is None for positions in removed):
             return False
         seen.append(tuple(positions for positions in removed if positions is not None))

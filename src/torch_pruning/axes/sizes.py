@@ -273,8 +273,7 @@ def _is_shift(other: Any) -> bool:
 class TracedFloat(float):
     """A number `k * size ** exponent`, k whatever it was: `event` is the value use in which the size became a number.
 
-    Multiplying and dividing by plain numbers keeps the form; anything else gives a plain float. Made an integer again,
-    it may be a size, of which nothing is known.
+    Multiplying and dividing by plain numbers keeps the form; anything else gives a plain float. Rounding is logged.
     """
 
     event: int

@@ -83,9 +83,8 @@ def _bind(a: Axis, b: Axis, reason: Reason) -> None:
 
 
 def _merge(free: Free, other: Free) -> None:
-    """Bind a variable to another, which takes over everything that is known about it."""
+    """Bind a variable to another, which takes over what is known about it. `other` is temporary only if both are."""
     other.reason = other.reason or free.reason
-    other.temporary = other.temporary and free.temporary
     other.depth = max(other.depth, free.depth)
     other.name = other.name or free.name
     other.outers = tuple(dict.fromkeys(other.outers + free.outers))

@@ -65,7 +65,9 @@ def require_whole_groups(asked: Asked, groups: int) -> None:
     rows = [set(range(start, start + width)) for start in range(0, asked.axis.size, width)]
     if any(row & asked.gone and not row <= asked.gone for row in rows):
         sets = [listed(sorted(row)) for row in rows if row & asked.gone]
-        raise PositionError(f"positions must make up whole groups; found {asked}: the sets that can go are {_some(sets)}")
+        raise PositionError(
+            f"positions must make up whole groups; found {asked}: the sets that can go are {_some(sets)}"
+        )
 
 
 def require_counts(graph: Graph, choice: Choice) -> None:

@@ -156,27 +156,32 @@ class DependencyGraph:
             raise ValueError(
                 f"the layer must be a module of the model given to build_dependency; found {layer!r}, which is not in it"
             )
-        side = side_meant(prune_fn, layer)
-        names = {id(tensor): name for name, tensor in named_tensors(graph.model)}
-        for attribute, dim in side.dims(layer).items():
-            tensor = held_tensor(layer, attribute)
-            name = names.get(id(tensor)) if tensor is not None else None
-            if tensor is None or name is None or dim >= tensor.dim():
+        shared = isinstance(layer, nn.PReLU) and layer.num_parameters == 1  # one weight for all channels
+        for attribute, dim in side_meant(prune_fn, layer).dims(layer).items():
+            held = held_tensor(layer, attribute)
+            if held is None or shared:
                 continue
+            name = _name_in(graph, path, *held)
             axes = graph.axes.get(name)
-            if axes is None or tuple(axis.size for axis in axes) != tuple(tensor.shape):
-                found = None if axes is None else [axis.size for axis in axes]
+            sizes = None if axes is None else [axis.size for axis in axes]
+            if axes is None or sizes != list(held[1].shape):
                 raise StalePlanError(
-                    f"{name} must be as it was when the graph was built, {found}; found {list(tensor.shape)}: "
+                    f"{name} must be as it was when the graph was built, {sizes}; found {list(held[1].shape)}: "
                     "the model was changed by other means, call build_dependency again"
                 )
-            shared = isinstance(layer, nn.PReLU) and layer.num_parameters == 1
-            if not shared:
-                return Root(path, layer, prune_fn, name, dim, width_axis(layer, axes, dim))
+            return Root(path, layer, prune_fn, name, dim, width_axis(layer, axes, dim))
         raise PositionError(
             f"the layer must hold a tensor with one entry per channel; found none in {path} ({layer!r}): "
             "prune the layer that makes its input"
         )
+
+
+def _name_in(graph: Graph, path: str, name: str, tensor: Tensor) -> str:
+    """The graph's name of a layer's tensor; one that several layers hold has the name of the first."""
+    full = f"{path}.{name}".lstrip(".")
+    if full in graph.axes:
+        return full
+    return next((other for other, found in named_tensors(graph.model) if found is tensor), full)
 
 
 def _protected_axes(

@@ -37,7 +37,9 @@ def only_in_a_plan(name: str) -> PruningFunction:
     """A function of this name for layers that cannot be pruned one at a time: calling it raises `TypeError`."""
 
     def refuse(layer: Any, idxs: Any, inplace: bool = True, dry_run: bool = False) -> Any:
-        raise TypeError(f"{name} is a step of a plan, not a function of one layer: carry out the whole plan with exec()")
+        raise TypeError(
+            f"{name} is a step of a plan, not a function of one layer: carry out the whole plan with exec()"
+        )
 
     refuse.__name__ = name
     return refuse
@@ -169,17 +171,19 @@ def step_of(layer: nn.Module, attribute: str, dim: int) -> PruningFunction | Non
     return None
 
 
-def held_tensor(layer: nn.Module, attribute: str) -> Tensor | None:
-    """The tensor that carries an attribute's dimensions: the attribute itself, or the one it is computed from."""
+def held_tensor(layer: nn.Module, attribute: str) -> tuple[str, Tensor] | None:
+    """Name and tensor that carry an attribute's dimensions: the attribute itself, or the one it is computed from."""
     parametrized = getattr(layer, "parametrizations", None)
     if isinstance(parametrized, nn.ModuleDict) and attribute in parametrized:
-        originals = list(parametrized[attribute].parameters(recurse=False))
-        return max(originals, key=Tensor.numel) if originals else None
+        originals = [
+            (f"parametrizations.{attribute}.{name}", tensor)
+            for name, tensor in parametrized[attribute].named_parameters(recurse=False)
+        ]
+        return max(originals, key=lambda entry: entry[1].numel()) if originals else None
     for name in (attribute, f"{attribute}_v", f"{attribute}_orig"):
-        tensor = layer._parameters.get(name)
-        tensor = layer._buffers.get(name) if tensor is None else tensor
-        if tensor is not None:
-            return tensor
+        for held in (layer._parameters.get(name), layer._buffers.get(name)):
+            if held is not None:
+                return name, held
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from torch_pruning.graph.lanes import find_lanes
 from torch_pruning.graph.repair import Repair, RepairFinder
 from torch_pruning.graph.unused import freeze_unused
 from torch_pruning.rules.call import ScaleRepair
+from torch_pruning.trace.collector import collector_paused
 from torch_pruning.trace.program import Program
 from torch_pruning.trace.substitute import named_tensors
 from torch_pruning.trace.tracer import Example, trace_modes
@@ -96,6 +97,15 @@ class Graph:
             if definition.divisor != 1
         )
 
+    def looks_at(self, axes: Iterable[Free]) -> bool:
+        """Whether a comparison, or an attribute that a size divides, depends on the counts of any of these axes."""
+        wanted = set(axes)
+        constraints = self.constraints
+        divided = (d.polynomial.symbols for d in constraints.definitions.values() if d.divisor != 1)
+        return any(not wanted.isdisjoint(check.axes) for check in constraints.guards) or any(
+            not wanted.isdisjoint(symbols) for symbols in divided
+        )
+
     def clusters_following(self, follow: str) -> list[Cluster]:
         """The clusters when "head_dims" or "heads" follow a width that the code ties to heads x head dim.
 
@@ -143,6 +153,7 @@ class Graph:
         return {op: where for inferred in reversed(self.programs) for op, where in inferred.unruled.items()}
 
 
+@collector_paused()
 def build_graph(
     model: nn.Module, examples: Sequence[Example], unused: str = "freeze", modes: Sequence[str] = ("eval", "train")
 ) -> Graph:
@@ -160,8 +171,7 @@ def build_graph(
     _share_storage(tensors, of_state)
     inferred = [infer(program, of_state) for program in programs]
     _only_stock_attention(model, inferred)
-    if unused == "freeze":
-        freeze_unused(inferred, of_state)
+    freeze_unused(inferred, of_state, siblings=unused == "freeze")
     constraints = collect(inferred, of_state)
     refreeze(constraints)
     free = list(

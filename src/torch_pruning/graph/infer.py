@@ -56,6 +56,9 @@ def infer(
     for value in program.outputs:
         for dim, axis in enumerate(axes_of(value, inferred, of_state)):
             freeze(axis, Reason(f"dimension {dim} of a model output"))
+    for value in program.reachable:
+        for axis in axes_of(value, inferred, of_state):
+            freeze(axis, Reason(f"the trace ended here, at {type(program.failure).__name__}: what follows may read it"))
     _carry_over(inferred, of_state)
     return inferred
 

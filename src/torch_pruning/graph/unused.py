@@ -8,8 +8,10 @@ from torch_pruning.axes.expression import Axis, Reason, freeze
 from torch_pruning.graph.infer import Inferred
 
 
-def freeze_unused(programs: Iterable[Inferred], of_state: Mapping[str, tuple[Axis, ...]]) -> list[str]:
-    """Freeze the axes of parameters that never ran, and of everything near them that has one of their sizes.
+def freeze_unused(
+    programs: Iterable[Inferred], of_state: Mapping[str, tuple[Axis, ...]], siblings: bool = True
+) -> list[str]:
+    """Freeze the axes of parameters that never ran, and with `siblings` of everything near that has one of their sizes.
 
     "Near" is the smallest module around them of which something did run: an expert that was not chosen reads what
     its siblings read. Returns the names of the tensors that never ran.
@@ -26,7 +28,7 @@ def freeze_unused(programs: Iterable[Inferred], of_state: Mapping[str, tuple[Axi
         for axis in of_state[name]:
             freeze(axis, reason)
     prefixes: dict[str, set[int]] = {}
-    for name in unused:
+    for name in unused if siblings else ():
         around = _around(name, used)
         prefixes.setdefault(around, set()).update(axis.size for axis in of_state[name] if axis.size > 1)
     for around, sizes in prefixes.items():

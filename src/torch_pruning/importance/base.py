@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-from torch_pruning.axes.expression import leaves
+from torch_pruning.axes.expression import Concat, Free, leaves, resolve
 from torch_pruning.graph.groups import Group, Member
 from torch_pruning.importance.units import lane_index, unit_index
 
@@ -52,23 +52,36 @@ def group_scores(
 ) -> Scores:
     """Sum of `of_entries(tensor)` over every entry that belongs to a unit, over all members: [lanes, units].
 
-    `of_entries` maps a float32 tensor to one of the same shape (a square, say). `roles` restricts the members.
+    `of_entries` maps the entries of a group in a tensor, as float32, to as many numbers (a square, say). `roles` restricts the members.
     """
     total = torch.zeros(lane_count(group), group.size, dtype=torch.float32)
     for member in group.members:
         if roles is None or member.role in roles:
-            entries = of_entries(
-                tensors[member.tensor]
-                .detach()
-                .to(dtype=torch.promote_types(tensors[member.tensor].dtype, torch.float32))
-            )
-            total = total.to(entries.device, torch.promote_types(total.dtype, entries.dtype))
-            total += member_scores(group, member, entries)
+            tensor = tensors[member.tensor].detach()
+            for part, start in _parts_with(member, group.axis):
+                # Only the entries that the group owns: a concatenation of many groups is read once, not once for each.
+                own = tensor.narrow(member.dim, start, part.axis.size)
+                entries = of_entries(own.to(dtype=torch.promote_types(tensor.dtype, torch.float32)))
+                total = total.to(entries.device, torch.promote_types(total.dtype, entries.dtype))
+                total += member_scores(group, part, entries)
     return total
+
+
+def _parts_with(member: Member, leaf: Free) -> Iterator[tuple[Member, int]]:
+    """The parts of a member's axis that carry the leaf, each as a member of its own, and where they start."""
+    axis = resolve(member.axis)
+    start = 0
+    for part in axis.parts if isinstance(axis, Concat) else (axis,):
+        if part is leaf or (not isinstance(part, Free) and leaf in leaves(part)):
+            yield replace(member, axis=part), start
+        start += part.size
 
 
 def member_scores(group: Group, member: Member, entries: Tensor) -> Scores:
     """The entries of one member summed by unit (and lane): [lanes, units]."""
+    if member.axis is group.axis and not group.lanes:
+        rest = [dim for dim in range(entries.dim()) if dim != member.dim]
+        return (entries.sum(rest) if rest else entries).view(1, -1)
     lanes = lane_count(group)
     matrix = entries.movedim(member.dim, -1)
     units = unit_index(member.axis, group.axis).to(entries.device)

@@ -24,7 +24,10 @@ class MagnitudeScore:
     p: float = 2.0
 
     def __call__(self, group: Group, tensors: Mapping[str, Tensor]) -> Scores:
-        return group_scores(group, tensors, lambda entries: entries.abs().pow(self.p)).pow(1 / self.p)
+        def power(entries: Tensor) -> Tensor:
+            return entries.square() if self.p == 2 else entries.abs().pow(self.p)
+
+        return group_scores(group, tensors, power).pow(1 / self.p)
 
 
 @dataclass(frozen=True, slots=True)

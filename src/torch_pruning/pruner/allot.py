@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 
 import torch
 from torch import Tensor
@@ -30,19 +31,20 @@ class Rounding:
 def admissible_steps(cluster: Cluster, graph: Graph, rounding: Rounding) -> list[int]:
     """The steps t (ascending, the last one is "all") at which every axis of the cluster has an admissible count."""
     steps = cluster.steps
-    found = []
-    for t in range(1, steps + 1):
-        counts = cluster.counts(t)
-        rounded = all(_admissible(axis, count, graph, rounding) for axis, count in counts.items())
-        if t == steps or (rounded and graph.defines_integers(counts) and not graph.broken_guards(counts)):
-            found.append(t)
-    return found
+    lowest, multiple = 1, 1
+    for axis in cluster.axes:
+        group, per_step = graph.group_of.get(axis), axis.size // steps
+        minimum = min(max(rounding.minimum, group.minimum if group else 1), axis.size)
+        lowest = max(lowest, -(-minimum // per_step))
+        multiple = math.lcm(multiple, rounding.to // math.gcd(rounding.to, per_step))
+    found = list(range(-(-lowest // multiple) * multiple, steps, multiple))
+    if graph.looks_at(cluster.axes):
+        found = [t for t in found if _agrees(graph, cluster.counts(t))]
+    return [*found, steps]
 
 
-def _admissible(axis: Free, count: int, graph: Graph, rounding: Rounding) -> bool:
-    group = graph.group_of.get(axis)
-    minimum = max(rounding.minimum, group.minimum if group else 1)
-    return count >= min(minimum, axis.size) and (rounding.to == 1 or count % rounding.to == 0)
+def _agrees(graph: Graph, counts: Mapping[Free, int]) -> bool:
+    return graph.defines_integers(counts) and not graph.broken_guards(counts)
 
 
 def uniform_counts(clusters: Iterable[tuple[Cluster, list[int]]], ratio: float) -> dict[Free, int]:
@@ -50,7 +52,11 @@ def uniform_counts(clusters: Iterable[tuple[Cluster, list[int]]], ratio: float) 
     counts: dict[Free, int] = {}
     for cluster, steps in clusters:
         target = (1 - ratio) * cluster.steps
-        t = min(steps, key=lambda step: (abs(step - target), -step))
+        # The last step, which keeps all, is at least the target.
+        above = bisect_left(steps, target)
+        t = steps[above]
+        if above and target - steps[above - 1] < t - target:
+            t = steps[above - 1]
         counts.update(cluster.counts(t))
     return counts
 
@@ -90,7 +96,7 @@ def _outer_axes(graph: Graph) -> set[Free]:
     """Axes that stand before another movable one in a product of some tensor: the heads before the head dims."""
     from torch_pruning.axes.expression import Product, resolve
 
-    result: set[Free] = set()
+    before: set[tuple[Free, Free]] = set()
     for axes in graph.axes.values():
         for axis in axes:
             stack = [resolve(axis)]
@@ -98,9 +104,10 @@ def _outer_axes(graph: Graph) -> set[Free]:
                 item = stack.pop()
                 if isinstance(item, Product):
                     free = [f for f in item.factors if isinstance(f, Free) and f.reason is None and f in graph.group_of]
-                    result.update(free[:-1])
+                    before.update(combinations(free, 2))
                 stack += [resolve(child) for child in (getattr(item, "factors", None) or getattr(item, "parts", ()))]
-    return result
+    # After a channel shuffle each stands before the other somewhere: the one that was split off first counts as outer.
+    return {a for a, b in before if (b, a) not in before or a.serial < b.serial}
 
 
 def choose_units(

@@ -340,8 +340,9 @@ def deformable_conv(op: OpCall) -> Outcome:
     for name in ("offset", "mask"):
         moved = op.arguments.get(name)
         if moved is not None:
-            op.freeze_all(moved, "taps that are moved")
-    op.freeze(x.axes[0], "pixels have offsets of their own")
+            op.unify(x.axes[0], moved.axes[0])
+            for axis in moved.axes[1:]:
+                op.freeze(axis, "taps that are moved")
     return _convolve(op, x, weight, bias, op.get("groups", 1), transposed=False)
 
 

@@ -197,10 +197,17 @@ def index_fill(op: OpCall) -> Outcome:
     return op.outcome(x.axes, zero=law)
 
 
-@rule("aten.isin", "aten.bucketize")
+@rule("aten.isin", "aten.bucketize", "aten.searchsorted")
 def compared_with_all(op: OpCall) -> Outcome:
-    """Each entry against all of a list: the first tensor passes, the list freezes."""
+    """Each entry against all of a list: the entries pass, the list freezes. Rows of lists go with rows of entries."""
     entries = op.arguments.get("elements", op.arguments.get("self"))
+    lists = op.arguments.get("sorted_sequence")
+    if lists is not None and lists.rank > 1:
+        for axis, other in zip(entries.axes[:-1], lists.axes[:-1], strict=True):
+            op.unify(axis, other)
+        op.freeze(lists.axes[-1], "every entry is compared with all of it")
+        op.mixes(lists, -1)
+        return op.outcome(entries.axes)
     for operand in op.tensors():
         if operand is not entries:
             op.freeze_all(operand, "every entry is compared with all of it")
@@ -209,7 +216,7 @@ def compared_with_all(op: OpCall) -> Outcome:
 
 @rule("aten.masked_scatter", "aten.put", "aten.one_hot", "aten.nonzero", "aten.nonzero_numpy", "aten.masked_select",
       "aten.where.default", "aten._unique2", "aten.unique_dim", "aten.unique_consecutive", "aten.bincount", "aten.histc",
-      "aten.searchsorted", "aten.multinomial", "aten.take", "aten.linalg_solve_triangular", "aten.linalg_inv", "aten.linalg_qr",
+      "aten.multinomial", "aten.take", "aten.linalg_solve_triangular", "aten.linalg_inv", "aten.linalg_qr",
       "aten.linalg_svd", "aten.linalg_cholesky_ex", "aten.linalg_eigh", "aten.linalg_solve", "aten.stft", "aten.istft")  # fmt: skip
 def data_dependent(op: OpCall) -> Outcome:
     """The result depends on which values stand where."""

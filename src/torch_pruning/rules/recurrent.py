@@ -2,97 +2,147 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from torch_pruning.axes.expression import Axis, Fixed, concat, product
 from torch_pruning.rules.call import CONTRACTED, PRODUCED, OpCall, Outcome
-from torch_pruning.rules.laws import All, AnyOf, Law
+from torch_pruning.rules.laws import NOWHERE, All, Along, AnyOf, Law
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.registry import rule
 
 _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cell:
+    """The weights of one layer in one direction: w_ih [gates * H, I], w_hh [gates * H, P], biases [gates * H], and with a
+    projection w_hr [P, H]; without one P is H."""
+
+    gated: tuple[Operand, ...]  # w_ih, w_hh and the biases, if there are any
+    projection: Operand | None = None
+
+
 @rule("aten.lstm.input", "aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input")
 def recurrent(op: OpCall) -> Outcome:
-    """input [T, B, I] (or batch first), h0 [layers * directions, B, P], weights per layer and direction:
-    w_ih [gates * H, I], w_hh [gates * H, P], b_ih, b_hh [gates * H], and with a projection w_hr [P, H].
+    """input [T, B, I] (or batch first), states [layers * directions, B, P], and cells.
 
-    The state h0 is one tensor for all layers and directions, so all of them share P (and an LSTM's c0 shares H).
+    The state is one tensor for all layers and directions, so all of them share P (and an LSTM's second state H).
     """
     gates = _GATES[op.op.split(".")[1]]
     x = op.arguments["input"]
-    states = [
-        state
-        for state in (op.arguments.get("hx") if isinstance(op.arguments.get("hx"), list) else [op.arguments.get("hx")])
-    ]
-    weights = [weight for weight in op.arguments["params"] if isinstance(weight, Operand)]
-    has_biases, layers = op.get("has_biases", True), op.get("num_layers", 1)
+    states = _states(op)
+    cells = _cells(op)
+    hidden = op.fresh(cells[0].gated[0].axes[0].size // gates)
+    projection = cells[0].projection
+    output = op.fresh(projection.axes[0].size) if projection is not None else hidden
     directions = 2 if op.get("bidirectional", False) else 1
-    per_cell = len(weights) // (layers * directions)
-    projected = per_cell == (5 if has_biases else 3)
-    hidden = op.fresh(weights[0].axes[0].size // gates)
-    output = op.fresh(weights[-1].axes[0].size) if projected else hidden
-    entering = x.axes[-1]
-    for layer in range(layers):
-        for direction in range(directions):
-            first = (layer * directions + direction) * per_cell
-            _cell(op, weights[first : first + per_cell], gates, entering, hidden, output, projected)
-            gated = product((Fixed(gates), hidden))
-            op.macs(*x.axes[:-1], gated, entering)
-            op.macs(*x.axes[:-1], gated, output)
-            if projected:
-                op.macs(*x.axes[:-1], hidden, output)
-        entering = product((output,)) if directions == 1 else concat((output, output))
-    for state, width in zip(states, (output, hidden), strict=False):
-        if state is not None:
-            op.unify(state.axes[-1], width)
-            op.freeze(state.axes[0], "layers and directions")
+    entering, law = x.axes[-1], Along(x, x.axes[-1:])
+    for index, cell in enumerate(cells):
+        _apply(op, cell, (entering, hidden, output), law, x.axes[:-1])
+        if index % directions == directions - 1:
+            entering, law = concat((output,) * directions), NOWHERE
     time = 1 if op.get("batch_first", False) else 0
-    if x.rank == 3:
-        op.freeze(x.axes[time], "time steps")
-    last = concat((output,) * directions)
-    outputs: list[tuple[Axis, ...]] = [(*x.axes[:-1], last)]
-    for shape, width in zip(op.output_shapes[1:], (output, hidden), strict=False):
-        outputs.append((*op.fixed(shape[:-1]), width))
-    return op.outcome(*outputs, zero=_state_law(op, weights, states))
+    op.freeze(x.axes[time], "time steps")
+    op.mixes(x, time, -1)
+    batch = tuple(axis for dim, axis in enumerate(x.axes[:-1]) if dim != time)
+    for state, width in zip(states, (output, hidden), strict=False):
+        _follow_state(op, state, (*batch, width))
+    last = tuple((Fixed(shape[0]), *batch, width) for shape, width in zip(op.output_shapes[1:], (output, hidden), strict=False))
+    final = _state_law(cells, states)
+    projected = final if projection is None else All(*(Along(c.projection, c.projection.axes[:1]) for c in cells if c.projection))
+    return op.outcome((*x.axes[:-1], entering), *last, zero=[projected, projected, final][: len(op.output_shapes)])
 
 
-def _cell(
-    op: OpCall, weights: list[Operand], gates: int, entering: Axis, hidden: Axis, output: Axis, projected: bool
-) -> None:
+def _states(op: OpCall) -> list[Operand]:
+    given = op.arguments.get("hx")
+    return [state for state in (given if isinstance(given, list) else [given]) if isinstance(state, Operand)]
+
+
+def _cells(op: OpCall) -> list[_Cell]:
+    """The flat list of weights, cell by cell: layer after layer, both directions of each."""
+    weights = [weight for weight in op.arguments["params"] if isinstance(weight, Operand)]
+    count = op.get("num_layers", 1) * (2 if op.get("bidirectional", False) else 1)
+    size = len(weights) // count
+    gated = 4 if op.get("has_biases", True) else 2
+    cells = [weights[first : first + size] for first in range(0, len(weights), size)]
+    return [_Cell(tuple(cell[:gated]), cell[gated] if size > gated else None) for cell in cells]
+
+
+def _follow_state(op: OpCall, state: Operand, axes: tuple[Axis, ...]) -> None:
+    """A state given from outside: [layers * directions, B, P]."""
+    op.freeze(state.axes[0], "layers and directions")
+    for mine, theirs in zip(state.axes[1:], axes, strict=True):
+        op.unify(mine, theirs)
+    op.mixes(state, 0, -1)
+
+
+def _apply(op: OpCall, cell: _Cell, axes: tuple[Axis, Axis, Axis], entering_law: Law, rows: Sequence[Axis]) -> None:
+    entering, hidden, output = axes
+    w_ih, w_hh, *biases = cell.gated
+    gates = w_ih.axes[0].size // hidden.size
     gated = product((Fixed(gates), hidden))
-    w_ih, w_hh, *rest = weights
-    for weight in (w_ih, w_hh, *(rest[:-1] if projected else rest)):
+    for weight in (w_ih, w_hh, *biases):
         op.unify(weight.axes[0], gated)
         op.role(weight, 0, PRODUCED)
-    op.unify(w_ih.axes[1], entering)
-    op.unify(w_hh.axes[1], output)
-    op.role(w_ih, 1, CONTRACTED)
-    op.role(w_hh, 1, CONTRACTED)
-    if projected:
-        op.unify(rest[-1].axes[0], output)
-        op.unify(rest[-1].axes[1], hidden)
-        op.role(rest[-1], 0, PRODUCED)
-        op.role(rest[-1], 1, CONTRACTED)
+    contractions = [(w_ih, entering, AnyOf(entering_law, w_ih), gated), (w_hh, output, w_hh, gated)]
+    if cell.projection is not None:
+        op.unify(cell.projection.axes[0], output)
+        op.role(cell.projection, 0, PRODUCED)
+        contractions.append((cell.projection, hidden, cell.projection, output))
+    for weight, summed, law, made in contractions:
+        op.unify(weight.axes[1], summed)
+        op.role(weight, 1, CONTRACTED)
+        op.sums(weight.axes[1], law, "recurrent layer")
+        op.mixes(weight, 1)
+        op.macs(*rows, made, summed)
 
 
-def _state_law(op: OpCall, weights: list[Operand], states: list[Operand | None]) -> Law:
+def _state_law(cells: Sequence[_Cell], states: Sequence[Operand]) -> Law:
     """With zero weights a unit stays at zero if it starts there: its candidate is tanh(0), whatever its gates."""
-    return All(AnyOf(*weights), *states)
+    weights = (Along(weight, weight.axes[:1]) for cell in cells for weight in cell.gated)
+    return All(*weights, *(Along(state, state.axes[-1:]) for state in states))
 
 
 @rule("aten.lstm_cell", "aten.gru_cell", "aten.rnn_tanh_cell", "aten.rnn_relu_cell")
 def cell(op: OpCall) -> Outcome:
     """One step: input [B, I], h [B, H] (and c [B, H])."""
-    gates = _GATES[op.op.split(".")[1].removesuffix("_cell")]
     x = op.arguments["input"]
-    states = op.arguments["hx"] if isinstance(op.arguments["hx"], list) else [op.arguments["hx"]]
-    weights = [
-        op.arguments[name] for name in ("w_ih", "w_hh", "b_ih", "b_hh") if isinstance(op.arguments.get(name), Operand)
-    ]
+    states = _states(op)
+    weights = [op.arguments.get(name) for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
+    one = _Cell(tuple(weight for weight in weights if weight is not None))
     hidden = op.fresh(states[0].axes[-1].size)
-    _cell(op, weights, gates, x.axes[-1], hidden, hidden, projected=False)
+    _apply(op, one, (x.axes[-1], hidden, hidden), Along(x, x.axes[-1:]), x.axes[:-1])
+    op.mixes(x, -1)
+    out = (*x.axes[:-1], hidden)
     for state in states:
-        op.unify(state.axes[-1], hidden)
-    op.macs(*x.axes[:-1], product((Fixed(gates), hidden)), x.axes[-1])
-    op.macs(*x.axes[:-1], product((Fixed(gates), hidden)), hidden)
-    return op.outcome(*((*x.axes[:-1], hidden) for _ in op.output_shapes), zero=_state_law(op, weights, states))
+        for mine, theirs in zip(state.axes, out, strict=True):
+            op.unify(mine, theirs)
+        op.mixes(state, -1)
+    return op.outcome(*(out for _ in op.output_shapes), zero=_state_law([one], states))
+
+
+@rule("aten.mkldnn_rnn_layer")
+def mkldnn_rnn_layer(op: OpCall) -> Outcome:
+    """One layer in one direction: input [T, B, I], weights w_ih, w_hh, b_ih, b_hh, states [1, B, H]."""
+    x = op.arguments["input"]
+    weights = [op.arguments[f"weight{number}"] for number in range(4 if op.get("has_biases", True) else 2)]
+    states = [op.arguments["hx_"], op.arguments["cx_"]]
+    hidden = op.fresh(op.get("hidden_size"))
+    _apply(op, _Cell(tuple(weights)), (x.axes[-1], hidden, hidden), Along(x, x.axes[-1:]), x.axes[:-1])
+    op.freeze(x.axes[0], "time steps")
+    op.mixes(x, 0, -1)
+    for state in states:
+        _follow_state(op, state, (x.axes[1], hidden))
+    h = (Fixed(1), x.axes[1], hidden)
+    _, *shapes = op.output_shapes
+    law = _state_law([_Cell(tuple(weights))], states)
+    return op.outcome((*x.axes[:-1], hidden), h, h, *map(op.fixed, shapes[2:]), zero=[law, law, law, *(NOWHERE for _ in shapes[2:])])
+
+
+@rule("aten.lstm.data", "aten.gru.data", "aten.rnn_tanh.data", "aten.rnn_relu.data", "aten._pack_padded_sequence", "aten._pad_packed_sequence")
+def packed(op: OpCall) -> Outcome:
+    """Sequences of several lengths, one after another in one dimension."""
+    for operand in op.tensors():
+        op.freeze_all(operand, "a packed sequence")
+    return op.outcome(*(op.fixed(shape) for shape in op.output_shapes))

@@ -29,6 +29,11 @@ def pool(op: OpCall) -> Outcome:
     x = op.tensors()[0]
     first = x.rank - _trailing(op.op.split(".")[1])
     axes = _spatial(op, x, first, "pooling window")
+    samples = op.arguments.get("random_samples")
+    if samples is not None:  # [B, C, dims]
+        for axis, other in zip(x.axes[:first], samples.axes[-1 - first : -1], strict=True):
+            op.unify(axis, other)
+        op.freeze(samples.axes[-1], "pooling window")
     # A second output says where the maxima were.
     return op.outcome(*(axes for _ in op.output_shapes), zero=[x, *(NOWHERE for _ in op.output_shapes[1:])])
 

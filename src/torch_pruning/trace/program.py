@@ -122,6 +122,7 @@ class Program:
     value_uses: list[ValueUse] = field(default_factory=list)
     attributes: dict[Any, int] = field(default_factory=dict)  # value of every AttributeSource at trace time
     failure: BaseException | None = None  # what ended a partial run
+    reachable: list[Value] = field(default_factory=list)  # what the code could still read where a partial run ended
     rewritten: dict[str, Value] = field(default_factory=dict)  # buffers and attributes that forward assigns anew
 
     def live_calls(self) -> list[Call]:

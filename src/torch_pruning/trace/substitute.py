@@ -17,6 +17,8 @@ from torch_pruning.axes.sizes import AttributeSource, SizeLog, TracedInt
 # What nn.Module itself keeps in `__dict__`; integers and tensors of the user are never there.
 _INTERNAL = frozenset(nn.Module().__dict__) | {"_parameters", "_buffers", "_modules"}
 _MAX_DEPTH = 6
+# Most of what stands on modules, told apart by type alone.
+_LEAVES = frozenset([type(None), bool, float, str])
 _OPAQUE = (type, FunctionType, MethodType, ModuleType, enum.Enum, str, bytes, bool, float, complex, torch.Generator)
 
 
@@ -61,17 +63,18 @@ def substituted(
 ) -> Iterator[None]:
     """The model with its tensors replaced and, where `log` is given, its integers traced.
 
-    `attributes` receives the source and value of every integer found.
+    `attributes` then receives the source and value of every integer found.
     """
     snapshot = Snapshot()
     try:
         walk = _Walk(replace_tensor, log, attributes, snapshot)
-        for path, module in model.named_modules(remove_duplicate=True):
+        modules = list(model.named_modules(remove_duplicate=True))
+        for _, module in modules:
             snapshot.save(module.__dict__)
             for container in (module._parameters, module._buffers, module._modules):
                 if isinstance(container, dict):
                     snapshot.save(container)
-        for path, module in model.named_modules(remove_duplicate=True):
+        for path, module in modules:
             if not isinstance(module, torch.jit.ScriptModule):
                 walk.module(path, module)
         yield
@@ -87,6 +90,7 @@ class _Walk:
     snapshot: Snapshot
     tensors: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     copies: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+    class_integers: dict[type, list[tuple[str, int]]] = field(default_factory=dict)
 
     def module(self, path: str, module: nn.Module) -> None:
         prefix = f"{path}." if path else ""
@@ -95,9 +99,12 @@ class _Walk:
                 if tensor is not None:
                     container[key] = self._tensor(prefix + key, tensor)
         for key, item in list(module.__dict__.items()):
-            if key not in _INTERNAL:
+            if key not in _INTERNAL and type(item) not in _LEAVES:
                 module.__dict__[key] = self._item(item, path, (("attribute", key),), 0)
-        for key, item in _class_integers(type(module)):
+        cls = type(module)
+        if cls not in self.class_integers:
+            self.class_integers[cls] = list(_class_integers(cls))
+        for key, item in self.class_integers[cls]:
             if key not in module.__dict__:
                 module.__dict__[key] = self._integer(item, path, (("attribute", key),))
 
@@ -108,11 +115,15 @@ class _Walk:
         return found[1]
 
     def _integer(self, value: int, path: str, steps: tuple[Any, ...]) -> int:
+        if self.log is None:
+            return value
         source = AttributeSource(path, steps)
         self.attributes[source] = value
-        return value if self.log is None else TracedInt(value, source, self.log)
+        return TracedInt(value, source, self.log)
 
     def _item(self, item: Any, path: str, steps: tuple[Any, ...], depth: int) -> Any:
+        if type(item) in _LEAVES:
+            return item
         if type(item) is int:
             return self._integer(item, path, steps)
         if isinstance(item, torch.Tensor):

@@ -13,10 +13,11 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
+from torch_pruning.trace.collector import collector_paused
 from torch_pruning.trace.memo import Memo
 from torch_pruning.trace.mathematics import math_sees_sizes
 from torch_pruning.trace.program import Program, Value, tensors_in
-from torch_pruning.trace.recorder import FunctionMode, OpMode, Recorder
+from torch_pruning.trace.recorder import _HERE, _TORCH, FunctionMode, OpMode, Recorder
 from torch_pruning.trace.substitute import substituted
 
 ForwardFn = Callable[[nn.Module, Any], Any]
@@ -43,6 +44,7 @@ class Example:
         return model(inputs)
 
 
+@collector_paused()
 def trace(model: nn.Module, example: Example, mode: str = "eval", memo: Memo | None = None) -> Program:
     """Record one run of the model in "eval" or "train" mode.
 
@@ -51,7 +53,7 @@ def trace(model: nn.Module, example: Example, mode: str = "eval", memo: Memo | N
     Traces that share a `memo` work out what ops on fake tensors give only once.
     """
     program, error = _attempt(model, example, mode, "fake", memo or Memo())
-    if error is None or _complete(program, model):
+    if error is None or (_is_of_fakes(error) and _complete(program, model)):
         return program
     for kind in ("real", "real+grad"):
         real_program, real_error = _attempt(model, example, mode, kind)
@@ -59,6 +61,32 @@ def trace(model: nn.Module, example: Example, mode: str = "eval", memo: Memo | N
             return real_program
         error = real_error if kind == "real" else error
     raise error
+
+
+def _is_of_fakes(error: BaseException) -> bool:
+    """Whether the run ended because fake tensors have no data, and not by an exception of the model itself."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if type(chain).__module__ == FakeTensorMode.__module__:
+            return True
+        chain = chain.__cause__ or chain.__context__
+    return False
+
+
+def _reachable(error: BaseException, program: Program, recorder: Recorder) -> list[Value]:
+    """The values that the code could have gone on with: those that nothing has read yet, and the variables of its frames."""
+    read = {value.index for call in program.calls for value in call.inputs()}
+    found = {value.index: value for call in program.calls for value in call.results() if value.index not in read}
+    frame = error.__traceback__
+    while frame is not None:
+        file = frame.tb_frame.f_code.co_filename
+        if not file.startswith(_HERE):
+            for tensor, _ in tensors_in(dict(frame.tb_frame.f_locals), inside_objects=not file.startswith(_TORCH)):
+                value = recorder.of_tensor.get(id(tensor))
+                if value is not None and value.kind == "computed":
+                    found[value.index] = value
+        frame = frame.tb_next
+    return list(found.values())
 
 
 def _complete(program: Program, model: nn.Module) -> bool:
@@ -103,6 +131,7 @@ def _attempt(
                 outputs = example.call(model, inputs)
         except Exception as error:
             program.failure = error
+            program.reachable = _reachable(error, program, recorder)
             return program, error
         finally:
             recorder.recording = False
@@ -197,7 +226,8 @@ def _mode(model: nn.Module, training: bool) -> Iterator[None]:
         yield
     finally:
         for module, flag in before:
-            module.training = flag
+            if module.training is not flag:
+                module.training = flag
 
 
 @contextlib.contextmanager
