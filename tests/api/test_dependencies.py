@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from tests.api.models import Concatenated, Grouped, OneAxisTwice, Shared, Split, TrainingHead, TwoWidths
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer, alexnet, densenet121, resnet18, vgg11
 from torchvision.models.resnet import Bottleneck, ResNet
 from torchvision.models.segmentation import deeplabv3_resnet50
 
 import torch_pruning as pruning
-from tests.api.models import Concatenated, Grouped, OneAxisTwice, Shared, Split, TrainingHead, TwoWidths
 from torch_pruning import layers
 from torch_pruning.errors import ConstraintError, FrozenAxisError, PositionError
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.models
 
 
 class Net(nn.Module):
-    """Something of everything that could be lost: buffers, plain tensors, containers, a cache, dropout, a frozen layer."""
+    """Something of everything that could be lost: buffers, plain tensors, containers, a cache, a frozen layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ def net() -> Net:
 
 
 def fingerprint(model: nn.Module) -> dict[str, Any]:
-    """Everything about a model and the process that a user would miss, with the identity of what must stay the object."""
+    """Everything about a model and the process that a user would miss; what must stay the same object by identity."""
     found: dict[str, Any] = {"rng": torch.get_rng_state().tolist(), "grad mode": torch.is_grad_enabled()}
     found["inference"] = torch.is_inference_mode_enabled()
     found["fast path"] = torch.backends.mha.get_fastpath_enabled()

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from tests.api.models import Concatenated, Grouped, OneAxisTwice, Shared
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer, densenet121, mobilenet_v2, resnet18, shufflenet_v2_x0_5
 
 import torch_pruning as pruning
-from tests.api.models import Concatenated, Grouped, OneAxisTwice, Shared
 from torch_pruning.errors import ConstraintError, FrozenAxisError, PositionError, StalePlanError
 from torch_pruning.planning.attention import FreeMultiheadAttention
 
@@ -91,7 +91,7 @@ def test_whole_model_layer_by_layer(name: str) -> None:
         for each in (graph, afresh)
     )
     assert sizes == sizes_afresh
-    assert len(sizes) > 3
+    assert len(sizes) >= 3
     compared = 0
     for layer, function, size in list(widths(model))[:: 3 * every]:
         old, new = (plan_or_none(each, layer, function, [size // 2]) for each in (graph, afresh))
@@ -184,7 +184,7 @@ def test_earlier_plan_by_lanes_is_refused_when_lanes_have_moved() -> None:
     by_lanes = graph.get_pruning_plan(model.stem, pruning.prune_conv, [0, 4, 8, 9])
     other = graph.get_pruning_plan(model.head, pruning.prune_conv, [])
     graph.get_pruning_plan(model.grouped, pruning.prune_group_conv, [0, 1]).exec()
-    with pytest.raises(StalePlanError, match="lane by lane.*get the plan again"):
+    with pytest.raises(StalePlanError, match=r"lane by lane.*get the plan again"):
         by_lanes.exec()
     assert other.exec() == 0
     assert model.stem.out_channels == 9

@@ -236,8 +236,6 @@ def test_candidates_for_lanes_are_joined() -> None:
     unify(a, b, WHY)
     assert resolve(b) is a
     assert a.outers == (first, second)
-    unify(a, split_product(product((first, Free(4))), 6, WHY)[1], WHY)
-    assert a.outers == (first, second)
 
 
 def test_a_view_names_its_outer_dimension_as_candidate_for_lanes() -> None:

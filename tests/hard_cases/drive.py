@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
 from torch_pruning.axes.expression import Free, leaves
 from torch_pruning.graph.graph import Graph, build_graph
 from torch_pruning.graph.groups import Group
@@ -29,8 +30,8 @@ from torch_pruning.trace.tracer import Example
 RATIO = 0.4
 SEEDS = (0, 1, 2)
 
-# Count-only statistics: removal changes them by a factor that the counts determine, which a plan can fold into a parameter.
-# Groups that are marked for one of these reasons only must be exact ...
+# Count-only statistics: removal changes them by a factor that the counts determine, which a plan can fold into a
+# parameter. Groups that are marked for one of these reasons only must be exact ...
 COUNT_ONLY = ("mean", "rms norm", "default scale of attention", "its size is used as a number", "averaged over heads")
 # ... except in these cases, where nothing is folded: there they must be reported as inexact.
 NOT_FOLDED = frozenset(
@@ -165,9 +166,7 @@ def _check_group(case: Case, stated: Units, group: Group, graph: Graph) -> None:
 
 def _check_frozen(stated: Frozen, graph: Graph) -> None:
     tensor, dim = _member(graph, stated.member)
-    rows = [
-        (row.reason, source(row.where)) for row in graph.frozen() if (row.tensor, row.dim) == (tensor, dim)
-    ]
+    rows = [(row.reason, source(row.where)) for row in graph.frozen() if (row.tensor, row.dim) == (tensor, dim)]
     assert any(stated.reason in reason and stated.line in line for reason, line in rows), f"{stated}: {rows}"
 
 
@@ -225,7 +224,7 @@ def check_exactness(case: Case) -> None:
 
 
 def check_marks_are_true(case: Case) -> None:
-    """Each inexact group is inexact: pruning it alone differs from masking. A mark that is not true costs prunability."""
+    """Each inexact group is inexact: pruning it alone differs from masking. An untrue mark costs prunability."""
     for stated in case.groups:
         if case.exact(stated) or stated.held or stated.guarded or stated.cautious:
             continue
@@ -251,7 +250,7 @@ def check_training_on(case: Case) -> None:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=1e-3)
     training = Example((case.training_inputs or case.inputs)(), case.forward_fn)
-    loss, dense_shapes = _step(model, training, optimizer)  # the loss stays referenced, as in any training loop
+    _loss, dense_shapes = _step(model, training, optimizer)  # the loss stays referenced, as in any training loop
     before = _state(model)
     chosen.check()
     _assert_same(before, _state(model))

@@ -1,4 +1,4 @@
-"""Control flow and calls: custom autograd functions, checkpoints, scripts, hooks, closures, heads that do not always run."""
+"""Control flow and calls: autograd functions, checkpoints, scripts, hooks, closures, heads that do not always run."""
 
 from __future__ import annotations
 

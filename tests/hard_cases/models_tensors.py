@@ -333,7 +333,11 @@ CASES = (
     Case(shared_by_two, _rows, (Units("a:0 b:1 back:0", 8), Units("b:0 back:1 last.bias:0 head:1", 7))),
     Case(one_storage, _rows, (Units("a:0 b:1", 7),), (Frozen("w1:0", "share memory", ""),)),
     Case(through_numpy, _rows, (_last,), (Frozen("a:0", "its data leave torch", ".numpy()"),)),
-    Case(through_item, _rows, (Units("a:0 b:1", 8), Units("b:0 c:1", 7, reason="max", line="h.abs().max()", cautious=True))),
+    Case(
+        through_item,
+        _rows,
+        (Units("a:0 b:1", 8), Units("b:0 c:1", 7, reason="max", line="h.abs().max()", cautious=True)),
+    ),
     Case(strided_by_hand, _rows, (_last,), (Frozen("a:0", "addresses memory", "as_strided"),)),
     Case(divided_by_parameter, _rows, (Units("a:0 p:0 b:1", 8),)),
     Case(one_over_parameter, _rows, (Units("a:0 p:0 b:1", 8),)),

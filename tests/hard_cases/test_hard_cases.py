@@ -6,10 +6,14 @@ import drive
 import models_attention
 import models_control
 import models_convolutions
+import models_grouped_queries
 import models_layers
+import models_parametrized
 import models_shapes
 import models_sizes
+import models_stock_attention
 import models_tensors
+import models_views
 import pytest
 from drive import Case
 
@@ -20,10 +24,14 @@ pytestmark = [
 ]
 
 THEMES = (
+    models_views,
     models_shapes,
     models_convolutions,
+    models_stock_attention,
     models_attention,
+    models_grouped_queries,
     models_layers,
+    models_parametrized,
     models_tensors,
     models_control,
     models_sizes,

@@ -7,15 +7,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import drive
-import models_attention
-import models_layers
+import models_grouped_queries
+import models_parametrized
 import models_sizes
+import models_stock_attention
 import models_tensors
 import pytest
 import torch
 import torch.nn.functional as F
-import torch_pruning as tp
 from torch import Tensor, nn
+
+import torch_pruning as tp
 from torch_pruning.graph.graph import build_graph
 from torch_pruning.trace.tracer import Example
 
@@ -64,7 +66,7 @@ class Cache:
         return torch.cat(self.keys, 2), torch.cat(self.values, 2)
 
 
-class CachedAttention(models_attention.Grouped):
+class CachedAttention(models_grouped_queries.Grouped):
     """Attends to the cache too, and returns it."""
 
     def forward(self, x: Tensor, cache: Cache | None = None) -> tuple[Tensor, Cache]:
@@ -131,6 +133,28 @@ def test_dynamic_cache_comes_back_as_it_was() -> None:
     assert cache.get_seq_length() == 5
 
 
+def test_transposed_linear_layers_of_transformers() -> None:
+    """GPT-2: Conv1D with fused q, k, v that are split; heads, dims of q and k, dims of v, hidden widths."""
+    transformers = pytest.importorskip("transformers", reason="needs the zoo extra")
+    config = transformers.GPT2Config(
+        vocab_size=50, n_positions=16, n_embd=24, n_layer=1, n_head=3, attn_implementation="eager",
+        bos_token_id=0, eos_token_id=1, attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0,
+    )  # fmt: skip
+    model = transformers.GPT2LMHeadModel(config).eval()
+    inputs = {"input_ids": torch.randint(0, 50, (2, 5)), "use_cache": False}
+    graph = build_graph(model, [Example(inputs)])
+    block = "transformer.h.0"
+    assert {group.size for group in drive.owners(graph, f"{block}.attn.c_proj.weight", 0)} == {3, 8}
+    assert [group.size for group in drive.owners(graph, f"{block}.mlp.c_fc.weight", 1)] == [96]
+    plan = drive.random_plan(graph, 0, exact_only=True)
+    for mode in ("eval", "train"):
+        assert tp.verify(model, plan, mode=mode).exact
+    assert {name for name in plan.kept if "attn.c_attn" in name or "mlp" in name}
+    drive.random_plan(graph, 0, exact_only=False).exec()
+    with torch.no_grad():
+        assert model(**inputs).logits.shape == (2, 5, 50)
+
+
 class ListInput(nn.Module):
     """Takes a list apart, and appends to it."""
 
@@ -158,7 +182,7 @@ def test_a_list_given_as_input_comes_back_as_it_was() -> None:
 
 
 def test_ties_stay_tied() -> None:
-    model = _pruned(models_layers.tied_embeddings().eval(), torch.randint(0, 11, (2, 6)))
+    model = _pruned(models_parametrized.tied_embeddings().eval(), torch.randint(0, 11, (2, 6)))
     assert model.head.weight is model.words.weight
     assert model.head.weight.shape[1] < 8
     shared = _pruned(models_tensors.shared_by_two().eval(), torch.randn(4, 6))
@@ -174,7 +198,9 @@ def test_frozen_parameters_stay_frozen() -> None:
     assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == flags
 
 
-@pytest.mark.parametrize("case", [c for c in models_attention.CASES if "encoder" in c.name], ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case", [c for c in models_stock_attention.CASES if "encoder" in c.name], ids=lambda case: case.name
+)
 def test_fast_path_makes_no_difference(case: drive.Case) -> None:
     """The C++ path of nn.TransformerEncoderLayer, taken where it may be: without gradients, in evaluation mode."""
     model, x = drive.built(case), case.inputs()
@@ -193,7 +219,7 @@ def test_fast_path_makes_no_difference(case: drive.Case) -> None:
 
 def test_masks_of_torch_prune_still_work() -> None:
     """weight_orig and its mask shrink alike, and the mask can be made permanent afterwards."""
-    model = _pruned(models_layers.masked_by_torch().eval(), torch.randn(4, 6))
+    model = _pruned(models_parametrized.masked_by_torch().eval(), torch.randn(4, 6))
     x = torch.randn(4, 6)
     expected = model(x)
     assert model.a.weight_mask.shape == model.a.weight_orig.shape
@@ -202,7 +228,7 @@ def test_masks_of_torch_prune_still_work() -> None:
 
 
 def test_parametrizations_can_be_removed_afterwards() -> None:
-    model = _pruned(models_layers.weight_norm().eval(), torch.randn(2, 3, 4, 4))
+    model = _pruned(models_parametrized.weight_norm().eval(), torch.randn(2, 3, 4, 4))
     x = torch.randn(2, 3, 4, 4)
     expected = model(x)
     nn.utils.parametrize.remove_parametrizations(model.a, "weight")
@@ -212,7 +238,7 @@ def test_parametrizations_can_be_removed_afterwards() -> None:
 class Raising(nn.Module):
     """Fails with the user's own exception."""
 
-    class Refused(Exception):
+    class RefusedError(Exception):
         pass
 
     def __init__(self) -> None:
@@ -221,13 +247,13 @@ class Raising(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls = getattr(self, "calls", 0)
-        raise self.Refused(f"no {tuple(self.a(x).shape)}")
+        raise self.RefusedError(f"no {tuple(self.a(x).shape)}")
 
 
 def test_the_users_exception_comes_through_unchanged() -> None:
     model = Raising()
     before = copy.deepcopy(model.state_dict())
-    with pytest.raises(Raising.Refused, match=r"^no \(4, 8\)$"):
+    with pytest.raises(Raising.RefusedError, match=r"^no \(4, 8\)$"):
         build_graph(model, [Example(torch.randn(4, 6))])
     assert "calls" not in vars(model)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

@@ -32,7 +32,7 @@ class Case:
     real: Callable[[Any], Any] | None = None  # computes the same where this machine cannot run the op itself
     random: bool = False  # the values are drawn anew or left over from before: only sizes and zeros are compared
     train: bool = False
-    unchecked: bool = False  # the op reads beyond the end of tensors that are too small: nothing is tried on it
+    unchecked: bool = False  # the op takes tensors of wrong sizes (resizes them, or reads beyond their end): nothing is tried
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the case, the same every time."""
@@ -64,6 +64,11 @@ def case(name: str, call: Callable[[Any], Any], **given: Any) -> Case:
         else:
             makers[key] = item
     return Case(name, call, makers, sizes, **options)
+
+
+def known(because: str, *findings: str) -> dict[str, str]:
+    """What the rule is known to forbid needlessly, and why."""
+    return dict.fromkeys(findings, because)
 
 
 def normal(*shape: int) -> Maker:

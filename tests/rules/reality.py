@@ -7,8 +7,9 @@ forbid is tried by brute force (`rules.forbidden`).
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -66,12 +67,12 @@ class Claims:
             sizes[name] = attribute_value(definition, counts)
         return {name: cut(tensor, self.graph.axes[name], choice) for name, tensor in self.tensors.items()}, sizes
 
-    def masked(self, choice: Choice, only: str | None = None) -> dict[str, Tensor]:
-        """The tensors with what is removed set to zero (in all of them, or in one)."""
+    def masked(self, choice: Choice, only: Collection[str] | None = None) -> dict[str, Tensor]:
+        """The tensors with what is removed set to zero (in all of them, or in some)."""
         result = {}
         for name, tensor in self.tensors.items():
             gone = ~kept_mask(self.graph.axes[name], choice)
-            result[name] = tensor.masked_fill(gone, 0) if only in (None, name) else tensor
+            result[name] = tensor.masked_fill(gone, 0) if only is None or name in only else tensor
         return result
 
     def name_of(self, leaf: Free) -> str:
@@ -240,13 +241,14 @@ def _wrong_zeros(claims: Claims, choice: Choice, masked: list[Tensor]) -> str:
 
 
 def _zero_somehow(claims: Claims, choice: Choice, number: int, found: Tensor, gone: Tensor) -> bool:
-    """Zero; or, where masking everything gives 0 / 0, zero when only one of the tensors is masked."""
+    """Zero; or, where masking everything gives 0 / 0, zero when only some of the tensors are masked."""
     if torch.isfinite(found).all():
         return not found.any()
-    for name in claims.tensors:
-        out = run(claims.case, claims.masked(choice, only=name), claims.sizes, claims.variant)[number][gone]
-        if torch.isfinite(out).all() and not out.any():
-            return True
+    for count in range(len(claims.tensors) - 1, 0, -1):
+        for names in itertools.combinations(claims.tensors, count):
+            out = run(claims.case, claims.masked(choice, names), claims.sizes, claims.variant)[number][gone]
+            if torch.isfinite(out).all() and not out.any():
+                return True
     return False
 
 

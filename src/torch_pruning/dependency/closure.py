@@ -75,7 +75,7 @@ def require_counts(graph: Graph, choice: Choice) -> None:
     counts = {axis: kept.count for axis, kept in choice.items()}
     for constraint in graph.constraints.counts:
         symbols = [symbol for symbol in constraint.polynomial.symbols if isinstance(symbol, Free)]
-        if not constraint.polynomial.evaluate(lambda axis: counts.get(axis, axis.size)):  # type: ignore[attr-defined,call-overload,arg-type]
+        if not constraint.polynomial.evaluate(lambda axis: counts.get(axis, axis.size)):  # type: ignore[attr-defined,call-overload]
             continue
         found = ", ".join(f"{name_of(graph, axis)} {axis.size} -> {counts.get(axis, axis.size)}" for axis in symbols)
         followers = [name_of(graph, axis) for axis in symbols if axis not in counts]
@@ -126,7 +126,8 @@ def _require_some_left(choice: Choice, asked: Asked) -> None:
     for leaf, kept in choice.items():
         if kept.count == 0:
             raise PositionError(
-                f"at least one unit of every axis must stay; found all {leaf.size} of {leaf.name} to go with {asked}: keep one"
+                f"at least one unit of every axis must stay; found all {leaf.size} of {leaf.name} to go "
+                f"with {asked}: keep one"
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -68,7 +68,8 @@ class DependencyGraph:
         `example_inputs`: a tensor, a tuple of positional or a dict of keyword arguments. `forward_fn(model, inputs)`
         calls the model otherwise. `output_transform` picks the outputs. `unwrapped_parameters` is accepted and not
         needed: every parameter is found. The outputs of `ignored_layers` and all of `ignored_params` stay. `verbose`
-        warns of operators without a rule. `unused="ignore"` is your word that what the example does not reach never runs.
+        warns of operators without a rule. `unused="ignore"` is your word that what the example does not reach will
+        never run.
 
         The model and its inputs are not changed. What the model itself raises passes through.
         """
@@ -121,7 +122,8 @@ class DependencyGraph:
         """What goes if positions `idxs` of a layer go, over the whole model; nothing is touched before `exec`.
 
         `prune_fn` says which width of the layer is meant (`prune_conv` its outputs, `prune_related_conv` its inputs).
-        `idxs`: a list, tuple, set, range, tensor or array of positions as they are now; negative ones count from the end.
+        `idxs`: a list, tuple, set, range, tensor or array of positions as they are now; negative ones count from the
+        end.
 
         Raises:
             TypeError: for a function of another kind of layer, or positions that are not integers.
@@ -154,7 +156,8 @@ class DependencyGraph:
         path = next((path for path, module in graph.model.named_modules() if module is layer), None)
         if path is None:
             raise ValueError(
-                f"the layer must be a module of the model given to build_dependency; found {layer!r}, which is not in it"
+                f"the layer must be a module of the model given to build_dependency; found {layer!r}, "
+                "which is not in it: take it from the model itself"
             )
         shared = isinstance(layer, nn.PReLU) and layer.num_parameters == 1  # one weight for all channels
         for attribute, dim in side_meant(prune_fn, layer).dims(layer).items():
@@ -186,7 +189,7 @@ def _name_in(graph: Graph, path: str, name: str, tensor: Tensor) -> str:
 
 def _protected_axes(
     graph: Graph, ignored_layers: list[nn.Module], ignored_params: list[nn.Parameter]
-) -> Mapping[Free, Reason]:
+) -> dict[Free, Reason]:
     """Axes the user wants left alone, with the reason to give."""
     names: dict[int, str] = {id(tensor): name for name, tensor in named_tensors(graph.model)}
     protected: dict[Free, Reason] = {}

@@ -109,6 +109,7 @@ def _moved(choice: Choice, executed: Executed, root: Root) -> Choice:
         moved[axis] = Kept({(): tuple(new for new, old in enumerate(left) if old in stays)})
         if moved[axis].count == 0:
             raise StalePlanError(
-                f"the plan for {root.path} removes the units of {axis.name} that others have left: nothing would be left"
+                f"the plan for {root.path} removes the units of {axis.name} that others have left: "
+                "nothing would be left"
             )
     return moved

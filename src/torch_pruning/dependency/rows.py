@@ -97,7 +97,7 @@ class Root:
 
 
 def removed_positions(axis: Axis, choice: Choice) -> list[int]:
-    """The positions that go, ascending. Where they differ from lane to lane, they are counted over the lanes in a row."""
+    """The positions that go, ascending. Where they differ from lane to lane, they count on through the lanes."""
     own = set(leaves(axis))
     elsewhere = sorted(lanes_within(axis, choice) - own, key=lambda lane: lane.serial)
     whole = product((*elsewhere, axis))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
-from torch_pruning.axes.expression import Axis, Free
-from torch_pruning.axes.sizes import size_polynomial
+from torch_pruning.axes.expression import Axis, Concat, Free, Product, resolve
 
 Counts = Mapping[Free, int]
 
@@ -22,4 +22,11 @@ def counted(counts: Counts) -> Callable[[object], int]:
 
 def size_under(axis: Axis, counts: Counts) -> int:
     """The size that an axis expression has under these counts."""
-    return size_polynomial(axis).evaluate(counted(counts))
+    axis = resolve(axis)
+    if isinstance(axis, Free):
+        return counts.get(axis, axis.size)
+    if isinstance(axis, Product):
+        return math.prod([size_under(factor, counts) for factor in axis.factors])
+    if isinstance(axis, Concat):
+        return sum([size_under(part, counts) for part in axis.parts])
+    return axis.size

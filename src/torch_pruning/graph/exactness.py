@@ -64,6 +64,7 @@ class _ZeroSets:
         self.of_state = of_state
         self.zero: dict[int, ZeroSet] = {}
         self.carried: dict[int, ZeroSet] = {}
+        self.leaves_of: dict[int, tuple[ZeroSet, ZeroSet]] = {}  # by identity of the axes
         self.by_storage: dict[int, list[int]] = {}
 
     def run(self) -> None:
@@ -93,16 +94,23 @@ class _ZeroSets:
     def _carried(self, value: object) -> ZeroSet:
         found = self.carried.get(value.index)  # type: ignore[attr-defined]
         if found is None:
-            axes = axes_of(value, self.inferred, self.of_state)  # type: ignore[arg-type]
-            found = frozenset(leaf for axis in axes for leaf in leaves(axis))
+            found, _ = self._leaves(value)
             self.carried[value.index] = found  # type: ignore[attr-defined]
         return found
 
     def _repeated(self, value: object) -> ZeroSet:
         """The axes that lie on several dimensions of a value."""
+        return self._leaves(value)[1]
+
+    def _leaves(self, value: object) -> tuple[ZeroSet, ZeroSet]:
+        """(all Free axes of a value, those that lie on several of its dimensions)"""
         axes = axes_of(value, self.inferred, self.of_state)  # type: ignore[arg-type]
-        count = Counter(leaf for axis in axes for leaf in set(leaves(axis)))
-        return frozenset(leaf for leaf, dims in count.items() if dims > 1)
+        found = self.leaves_of.get(id(axes))
+        if found is None:
+            dims = Counter(leaf for axis in axes for leaf in set(leaves(axis)))
+            several = frozenset(leaf for leaf, count in dims.items() if count > 1)
+            found = self.leaves_of[id(axes)] = (frozenset(dims), several)
+        return found
 
     def _of_operand(self, operand: Operand) -> ZeroSet:
         return self.zero.get(operand.value, frozenset())

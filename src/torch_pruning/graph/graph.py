@@ -23,7 +23,8 @@ from torch_pruning.graph.guards import GuardCheck, broken_guards
 from torch_pruning.graph.infer import Inferred, infer, state_axes
 from torch_pruning.graph.lanes import find_lanes
 from torch_pruning.graph.repair import Repair, RepairFinder
-from torch_pruning.graph.unused import freeze_unused
+from torch_pruning.graph.settle import settle
+from torch_pruning.graph.unused import follow_copies, freeze_unused
 from torch_pruning.rules.call import ScaleRepair
 from torch_pruning.trace.collector import collector_paused
 from torch_pruning.trace.program import Program
@@ -171,7 +172,9 @@ def build_graph(
     _share_storage(tensors, of_state)
     inferred = [infer(program, of_state) for program in programs]
     _only_stock_attention(model, inferred)
-    freeze_unused(inferred, of_state, siblings=unused == "freeze")
+    copies = follow_copies(inferred, tensors, of_state)
+    settle(inferred, of_state)
+    freeze_unused(inferred, of_state, siblings=unused == "freeze", copies=copies)
     constraints = collect(inferred, of_state)
     refreeze(constraints)
     free = list(

@@ -82,6 +82,6 @@ def _places(axis: Axis, around: set[Free]) -> Iterator[tuple[Free, set[Free]]]:
 
 
 def _all_axes(programs: list[Inferred], of_state: Mapping[str, tuple[Axis, ...]]) -> Iterable[tuple[Axis, ...]]:
-    yield from of_state.values()
-    for program in programs:
-        yield from program.axes.values()
+    """The axes of everything, each tuple once: many values share theirs."""
+    everything = (of_state, *(program.axes for program in programs))
+    yield from {id(axes): axes for of_tensors in everything for axes in of_tensors.values()}.values()

@@ -95,20 +95,27 @@ def member_scores(group: Group, member: Member, entries: Tensor) -> Scores:
 
 
 def _across(group: Group, member: Member, entries: Tensor, units: Tensor, owned: Tensor, lanes: int) -> Scores:
-    """The lanes lie in another dimension of the tensor, as the groups of a grouped convolution do."""
-    lane_dim = _lane_dim(group, entries, member)
+    """Lanes lie in another dimension of the tensor, as the groups of a grouped convolution do; some may lie in its own."""
+    own_leaves = set(leaves(member.axis))
+    lane_dim = _lane_dim(group, member, own_leaves)
     rest = [dim for dim in range(entries.dim()) if dim not in (lane_dim, member.dim)]
     matrix = entries.sum(rest) if rest else entries  # (lane dim, dim) or the other way round
     if lane_dim > member.dim:
         matrix = matrix.t()
-    of_row = lane_index(member.siblings[lane_dim], group.lanes).to(entries.device)
-    by_lane = entries.new_zeros(lanes, matrix.shape[1]).index_add_(0, of_row, matrix)
-    return entries.new_zeros(lanes, group.size).index_add_(1, units[owned], by_lane[:, owned])
+    slots = torch.zeros(matrix.shape, dtype=torch.long)
+    for lane in group.lanes:  # row-major over all lanes
+        inside = lane in own_leaves
+        positions = unit_index(member.axis if inside else member.siblings[lane_dim], lane)
+        slots = slots * lane.size + (positions[None, :] if inside else positions[:, None])
+    slots = slots.to(entries.device) * group.size + units[None, :]
+    totals = entries.new_zeros(lanes * group.size)
+    return totals.index_add_(0, slots[:, owned].reshape(-1), matrix[:, owned].reshape(-1)).view(lanes, group.size)
 
 
-def _lane_dim(group: Group, entries: Tensor, member: Member) -> int:
-    for dim in range(entries.dim()):
-        if dim != member.dim and set(group.lanes) <= set(leaves(member.siblings[dim])):
+def _lane_dim(group: Group, member: Member, own_leaves: set[Free]) -> int:
+    elsewhere = set(group.lanes) - own_leaves
+    for dim, axis in enumerate(member.siblings):
+        if dim != member.dim and elsewhere <= set(leaves(axis)):
             return dim
     raise AssertionError(f"lanes of {group.name} are not on {member.tensor}")
 

@@ -365,7 +365,10 @@ def _parameters(function: Any) -> tuple[str, ...] | None:
     """
     if not inspect.isfunction(function):
         return None
-    return tuple(inspect.signature(function).parameters)
+    try:
+        return tuple(inspect.signature(function).parameters)
+    except ValueError:  # a wrapper around a builtin, such as Tensor.__pow__
+        return None
 
 
 def write_to_out(call: OpCall, outcome: Outcome) -> None:

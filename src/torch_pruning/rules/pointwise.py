@@ -21,7 +21,7 @@ _FACTORS = {"mul": 1.0, "multiply": 1.0, "div": -1.0, "divide": -1.0, "true_divi
 # Elementwise ops that do not carry the tag in every overload.
 _UNTAGGED = frozenset(
     """
-    __and__ __iand__ __ilshift__ __ior__ __irshift__ __ixor__ __or__ __xor__ absolute alpha_dropout arccos arccosh
+    __and__ __iand__ __ilshift__ __ior__ __irshift__ __ixor__ __or__ __xor__ _prelu_kernel absolute alpha_dropout arccos arccosh
     arcsin arcsinh arctan arctan2 arctanh bernoulli cauchy clip complex copy divide dropout exponential
     fake_quantize_per_tensor_affine feature_alpha_dropout feature_dropout fill fix float_power floor_divide geometric
     greater greater_equal hardswish isclose isfinite less less_equal ldexp log_normal log_sigmoid log_sigmoid_forward
@@ -39,7 +39,14 @@ def is_pointwise(function: Any) -> bool:
     if schema is None or not schema.name.startswith("aten::"):
         return False
     base = schema.name.removeprefix("aten::")
-    return base in _UNTAGGED or base.rstrip("_") in _UNTAGGED
+    if base in _UNTAGGED:
+        return True
+    if base.startswith("__") or not base.endswith("_"):
+        return False
+    # The in-place variant is what the op itself is, though not all of them carry the tag.
+    of_place = getattr(torch.ops.aten, base[:-1], None)
+    same = getattr(of_place, schema.overload_name or "default", None)
+    return base[:-1] in _UNTAGGED or torch.Tag.pointwise in getattr(same, "tags", ())
 
 
 def broadcast(op: OpCall, operands: Sequence[Operand]) -> tuple[Axis, ...]:

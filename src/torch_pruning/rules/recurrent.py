@@ -35,13 +35,18 @@ def recurrent(op: OpCall) -> Outcome:
     cells = _cells(op)
     hidden = op.fresh(cells[0].gated[0].axes[0].size // gates)
     projection = cells[0].projection
-    output = op.fresh(projection.axes[0].size) if projection is not None else hidden
+    output: Axis = hidden
+    if projection is not None:
+        output = op.fresh(projection.axes[0].size)
+        op.freeze(projection.axes[1], "a projection is told by its width, which must stay below this one")
     directions = 2 if op.get("bidirectional", False) else 1
-    entering, law = x.axes[-1], Along(x, x.axes[-1:])
-    for index, cell in enumerate(cells):
-        _apply(op, cell, (entering, hidden, output), law, x.axes[:-1])
-        if index % directions == directions - 1:
-            entering, law = concat((output,) * directions), NOWHERE
+    entering: Axis = x.axes[-1]
+    law: Law = Along(x, x.axes[-1:])
+    for layer in range(0, len(cells), directions):
+        side_by_side = cells[layer : layer + directions]
+        for cell in side_by_side:
+            _apply(op, cell, (entering, hidden, output), (law, _output_law([cell], states)), x.axes[:-1])
+        entering, law = concat((output,) * directions), _output_law(side_by_side, states)
     time = 1 if op.get("batch_first", False) else 0
     op.freeze(x.axes[time], "time steps")
     op.mixes(x, time, -1)
@@ -49,9 +54,8 @@ def recurrent(op: OpCall) -> Outcome:
     for state, width in zip(states, (output, hidden), strict=False):
         _follow_state(op, state, (*batch, width))
     last = tuple((Fixed(shape[0]), *batch, width) for shape, width in zip(op.output_shapes[1:], (output, hidden), strict=False))
-    final = _state_law(cells, states)
-    projected = final if projection is None else All(*(Along(c.projection, c.projection.axes[:1]) for c in cells if c.projection))
-    return op.outcome((*x.axes[:-1], entering), *last, zero=[projected, projected, final][: len(op.output_shapes)])
+    out = _output_law(cells, states)
+    return op.outcome((*x.axes[:-1], entering), *last, zero=[out, out, _state_law(cells, states)][: len(op.output_shapes)])
 
 
 def _states(op: OpCall) -> list[Operand]:
@@ -77,7 +81,10 @@ def _follow_state(op: OpCall, state: Operand, axes: tuple[Axis, ...]) -> None:
     op.mixes(state, 0, -1)
 
 
-def _apply(op: OpCall, cell: _Cell, axes: tuple[Axis, Axis, Axis], entering_law: Law, rows: Sequence[Axis]) -> None:
+def _apply(
+    op: OpCall, cell: _Cell, axes: tuple[Axis, Axis, Axis], laws: tuple[Law, Law], rows: Sequence[Axis]
+) -> None:
+    """`axes`: what enters, the hidden units and what comes out; `laws`: where what enters and what comes out is zero."""
     entering, hidden, output = axes
     w_ih, w_hh, *biases = cell.gated
     gates = w_ih.axes[0].size // hidden.size
@@ -85,7 +92,7 @@ def _apply(op: OpCall, cell: _Cell, axes: tuple[Axis, Axis, Axis], entering_law:
     for weight in (w_ih, w_hh, *biases):
         op.unify(weight.axes[0], gated)
         op.role(weight, 0, PRODUCED)
-    contractions = [(w_ih, entering, AnyOf(entering_law, w_ih), gated), (w_hh, output, w_hh, gated)]
+    contractions = [(w_ih, entering, AnyOf(laws[0], w_ih), gated), (w_hh, output, AnyOf(laws[1], w_hh), gated)]
     if cell.projection is not None:
         op.unify(cell.projection.axes[0], output)
         op.role(cell.projection, 0, PRODUCED)
@@ -104,6 +111,14 @@ def _state_law(cells: Sequence[_Cell], states: Sequence[Operand]) -> Law:
     return All(*weights, *(Along(state, state.axes[-1:]) for state in states))
 
 
+def _output_law(cells: Sequence[_Cell], states: Sequence[Operand]) -> Law:
+    """Of the outputs over time: of the projection, if there is one, else of the hidden state."""
+    projections = [cell.projection for cell in cells if cell.projection is not None]
+    if projections:
+        return All(*(Along(projection, projection.axes[:1]) for projection in projections), *states[:1])
+    return _state_law(cells, states)
+
+
 @rule("aten.lstm_cell", "aten.gru_cell", "aten.rnn_tanh_cell", "aten.rnn_relu_cell")
 def cell(op: OpCall) -> Outcome:
     """One step: input [B, I], h [B, H] (and c [B, H])."""
@@ -112,7 +127,7 @@ def cell(op: OpCall) -> Outcome:
     weights = [op.arguments.get(name) for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
     one = _Cell(tuple(weight for weight in weights if weight is not None))
     hidden = op.fresh(states[0].axes[-1].size)
-    _apply(op, one, (x.axes[-1], hidden, hidden), Along(x, x.axes[-1:]), x.axes[:-1])
+    _apply(op, one, (x.axes[-1], hidden, hidden), (Along(x, x.axes[-1:]), states[0]), x.axes[:-1])
     op.mixes(x, -1)
     out = (*x.axes[:-1], hidden)
     for state in states:
@@ -129,15 +144,15 @@ def mkldnn_rnn_layer(op: OpCall) -> Outcome:
     weights = [op.arguments[f"weight{number}"] for number in range(4 if op.get("has_biases", True) else 2)]
     states = [op.arguments["hx_"], op.arguments["cx_"]]
     hidden = op.fresh(op.get("hidden_size"))
-    _apply(op, _Cell(tuple(weights)), (x.axes[-1], hidden, hidden), Along(x, x.axes[-1:]), x.axes[:-1])
+    law = _state_law([_Cell(tuple(weights))], states)
+    _apply(op, _Cell(tuple(weights)), (x.axes[-1], hidden, hidden), (Along(x, x.axes[-1:]), law), x.axes[:-1])
     op.freeze(x.axes[0], "time steps")
     op.mixes(x, 0, -1)
     for state in states:
         _follow_state(op, state, (x.axes[1], hidden))
     h = (Fixed(1), x.axes[1], hidden)
-    _, *shapes = op.output_shapes
-    law = _state_law([_Cell(tuple(weights))], states)
-    return op.outcome((*x.axes[:-1], hidden), h, h, *map(op.fixed, shapes[2:]), zero=[law, law, law, *(NOWHERE for _ in shapes[2:])])
+    workspace = map(op.fixed, op.output_shapes[3:])
+    return op.outcome((*x.axes[:-1], hidden), h, h, *workspace, zero=[law] * 3 + [NOWHERE] * len(op.output_shapes[3:]))
 
 
 @rule("aten.lstm.data", "aten.gru.data", "aten.rnn_tanh.data", "aten.rnn_relu.data", "aten._pack_padded_sequence", "aten._pad_packed_sequence")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch_pruning.axes.expression import Axis, Fixed, Free, leaves, product
 from torch_pruning.rules.call import OpCall, Outcome
+from torch_pruning.rules.laws import Along
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.pointwise import broadcast
 from torch_pruning.rules.registry import rule
@@ -243,41 +244,24 @@ def channel_shuffle(op: OpCall) -> Outcome:
     return op.outcome((x.axes[0], product((inner, groups)), *x.axes[2:]), zero=x)
 
 
-@rule(
-    "aten.diagonal",
-    "aten.trace",
-    "aten.diag",
-    "aten.diag_embed",
-    "aten.as_strided",
-    "aten.as_strided_",
-    "aten.unfold_copy",
-)
+@rule("aten.diagonal")
+def diagonal(op: OpCall) -> Outcome:
+    """[A, B, A'], dims 0 and 2 -> [B, min(A, A')]: the two dimensions are compared by number, the others pass."""
+    (x,) = op.operands("self")
+    dims = {op.dim(x, "dim1", 0), op.dim(x, "dim2", 1)}
+    for dim in dims:
+        op.freeze(x.axes[dim], "rows and columns are compared by number")
+    op.mixes(x, *dims)
+    passing = tuple(axis for dim, axis in enumerate(x.axes) if dim not in dims)
+    return op.outcome((*passing, Fixed(op.output_shapes[0][-1])), zero=Along(x, passing))
+
+
+@rule("aten.trace", "aten.diag", "aten.diag_embed", "aten.as_strided", "aten.as_strided_")
 def strided(op: OpCall) -> Outcome:
-    """Memory is addressed directly: nothing is known about the axes that enter."""
+    """Memory is addressed directly, or rows and columns by number: nothing is known about the axes that enter."""
     for operand in op.tensors():
         op.freeze_all(operand, "addresses memory or a diagonal")
     return op.outcome(*(op.fixed(shape) for shape in op.output_shapes))
-
-
-@rule("aten.size.int", "aten.sym_size.int")
-def size_of_dimension(op: OpCall) -> Outcome:
-    """Asked by a scripted function, whose integers carry no source: the dimension stays as large as it is."""
-    (x,) = op.operands("self")
-    op.freeze(x.axes[op.dim(x)], "its size is read where it cannot be followed")
-    return op.outcome()
-
-
-@rule("aten.size.default", "aten.sym_size.default", "aten.numel", "aten.sym_numel")
-def size_of_all(op: OpCall) -> Outcome:
-    (x,) = op.operands("self")
-    op.freeze_all(x, "its size is read where it cannot be followed")
-    return op.outcome()
-
-
-@rule("aten.dim")
-def number_of_dimensions(op: OpCall) -> Outcome:
-    """Pruning never changes it."""
-    return op.outcome()
 
 
 def is_free(axis: Axis) -> bool:

@@ -93,7 +93,7 @@ def col2im(op: OpCall) -> Outcome:
     return op.outcome((*x.axes[:channel], channels, *op.fixed(op.output_shapes[0][-2:])), zero=x)
 
 
-@rule("aten.unfold")
+@rule("aten.unfold", "aten.unfold_copy")
 def unfold(op: OpCall) -> Outcome:
     """[A, B], 1, size, step -> [A, windows, size]."""
     (x,) = op.operands("self")

@@ -15,7 +15,7 @@ ZERO_AT_ZERO = frozenset(
     """
     _prelu_kernel abs absolute angle arcsin arcsinh arctan arctanh asin asinh atan atanh bitwise_left_shift
     bitwise_right_shift ceil celu conj_physical copysign deg2rad divide div dropout elu erf erfinv expm1
-    feature_dropout fix floor floor_divide fmod frac gelu hardshrink hardswish isinf isnan leaky_relu log1p __lshift__
+    feature_dropout fix floor floor_divide fmod frac gelu hardshrink hardswish __ilshift__ __irshift__ isinf isnan ldexp leaky_relu log1p __lshift__
     mish nan_to_num native_dropout neg negative polar positive rad2deg relu relu6 remainder round rrelu
     __rshift__ selu sgn sign signbit silu sin sinh softshrink special_erf special_erfinv special_expm1 special_i1
     special_i1e special_log1p special_round sqrt square tan tanh true_divide trunc xlogy special_xlogy special_xlog1py
@@ -23,8 +23,8 @@ ZERO_AT_ZERO = frozenset(
 )
 
 _SUMS = (
-    "add subtract sub rsub max min maximum minimum fmax fmin hypot logical_or logical_xor bitwise_or bitwise_xor "
-    "__or__ __xor__ __ior__ __ixor__ complex where lerp"
+    "add subtract sub rsub max min maximum minimum fmax fmin hypot nextafter atan2 arctan2 heaviside logical_or "
+    "logical_xor bitwise_or bitwise_xor __or__ __xor__ __ior__ __ixor__ complex where lerp"
 ).split()
 _PRODUCTS = "mul multiply logical_and bitwise_and __and__ __iand__".split()
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
@@ -55,7 +55,7 @@ def zero_law(base: str, op: OpCall) -> Law | Sequence[Law]:
 
 def _sum(op: OpCall) -> Law:
     """Zero where all operands are; a scalar other than zero spoils it."""
-    summands = [op.arguments.get(name) for name in ("self", "other", "end", "real", "imag")]
+    summands = [op.arguments.get(name) for name in ("self", "other", "end", "real", "imag", "values")]
     if any(isinstance(summand, (int, float)) and summand != 0 for summand in summands):
         return NOWHERE
     return All(*(summand for summand in summands if isinstance(summand, Operand)))
@@ -84,10 +84,10 @@ def _clamped(op: OpCall) -> Law:
     hardtanh = op.op.startswith("aten.hardtanh")
     low = op.get("min", op.get("min_val", -1 if hardtanh else None))
     high = op.get("max", op.get("max_val", 1 if hardtanh else None))
-    if isinstance(low, Operand) or isinstance(high, Operand):
-        return NOWHERE
-    around = (low is None or low <= 0) and (high is None or high >= 0)
-    return op.tensors()[0] if around else NOWHERE
+    around = all(
+        isinstance(bound, Operand) or bound is None or sign * bound >= 0 for bound, sign in ((low, -1), (high, 1))
+    )
+    return All(*op.tensors()) if around else NOWHERE  # bounds that are tensors are zero there as well
 
 
 def _filled_with(op: OpCall) -> Law:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import replace
@@ -19,6 +20,7 @@ from torch_pruning.trace.program import Call, FunctionCall, Guard, Program, Valu
 
 _TORCH = torch.__path__[0] + os.sep
 _HERE = __file__.rsplit("trace", 1)[0]
+_DECORATORS = contextlib.__file__  # frames of decorated functions, ours or the user's
 _SHAPE = torch.Tensor.shape
 _SIZE = torch.Tensor.size
 _NUMEL = torch.Tensor.numel
@@ -189,7 +191,7 @@ class Recorder:
 def _kind_of(code: CodeType) -> tuple[bool, bool]:
     """(is it the user's code, may it be a method of a module) of a function."""
     ours = code.co_filename.startswith(_HERE)
-    users = not ours and not code.co_filename.startswith((_TORCH, "<"))
+    users = not ours and not code.co_filename.startswith((_TORCH, _DECORATORS, "<"))
     return users, not ours and "self" in code.co_varnames[:1]
 
 

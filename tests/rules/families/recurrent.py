@@ -52,7 +52,7 @@ def _layer(
         options = (biases, layers, 0.0, False, directions == 2, batch_first)
         return function(m.x, states if kind == "lstm" else h, weights, *options)
 
-    return case(f"{kind}{', ' + text if text else ''}", call, conservative=conservative or {}, **shapes)
+    return case(f"{kind}{', ' + text if text else ''}", call, unchecked=True, conservative=conservative or {}, **shapes)
 
 
 def _step(kind: str, biases: bool = True) -> Case:
@@ -64,7 +64,7 @@ def _step(kind: str, biases: bool = True) -> Case:
         hx = [m.h, m.c] if kind == "lstm_cell" else m.h
         return getattr(torch, kind)(m.x, hx, m.w, m.u, *((m.b, m.d) if biases else ()))
 
-    return case(kind + ("" if biases else ", no biases"), call, x=(2, 4), w=(gates * 3, 4), u=(gates * 3, 3), **states, **bias)
+    return case(kind + ("" if biases else ", no biases"), call, x=(2, 4), w=(gates * 3, 4), u=(gates * 3, 3), unchecked=True, **states, **bias)
 
 
 def _packed(m: SimpleNamespace, kind: str) -> Any:
@@ -89,7 +89,7 @@ CASES = [
     _layer("rnn_relu"),
     *(_step(f"{kind}_cell") for kind in GATES),
     _step("gru_cell", biases=False),
-    *(case(f"{kind}, packed", lambda m, kind=kind: _packed(m, kind), x=(2, 3, 4), w=(g * 3, 4), u=(g * 3, 3)) for kind, g in GATES.items()),
+    *(case(f"{kind}, packed", lambda m, kind=kind: _packed(m, kind), x=(2, 3, 4), w=(g * 3, 4), u=(g * 3, 3), unchecked=True) for kind, g in GATES.items()),
     case(
         "mkldnn_rnn_layer",
         lambda m: aten.mkldnn_rnn_layer(
@@ -103,6 +103,7 @@ CASES = [
         h=(1, 3, 3),
         c=(1, 3, 3),
         hidden=3,
+        unchecked=True,
         random=True,  # in single precision
     ),
 ]
