@@ -286,7 +286,16 @@ def test_what_runs_in_training_only_is_listed_too() -> None:
     model, inputs = TrainingHead().eval(), torch.randn(2, 4)
     graph = Graph().build_dependency(model, inputs)
     plan = graph.get_pruning_plan(model.stem, pruning.prune_linear, [5])
-    assert [path for _, path, _, _ in steps(plan)] == ["stem", "head", "auxiliary"]
+    assert [
+        (dependency.trigger.__name__, dependency.handler.__name__, dependency.target.path)
+        for dependency, _ in plan.plan
+    ] == [
+        ("prune_linear", "prune_linear", "stem"),
+        ("prune_linear", "relu", "TrainingHead"),
+        ("relu", "prune_related_linear", "head"),
+        ("relu", "tanh", "TrainingHead"),
+        ("tanh", "prune_related_linear", "auxiliary"),
+    ]
     check(model, plan, inputs)
     with pytest.raises(FrozenAxisError, match="dimension 1 of a model output"):
         graph.get_pruning_plan(model.auxiliary, pruning.prune_linear, [0])

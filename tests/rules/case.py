@@ -32,7 +32,9 @@ class Case:
     real: Callable[[Any], Any] | None = None  # computes the same where this machine cannot run the op itself
     random: bool = False  # the values are drawn anew or left over from before: only sizes and zeros are compared
     train: bool = False
-    unchecked: bool = False  # the op takes tensors of wrong sizes (resizes them, or reads beyond their end): nothing is tried
+    unchecked: bool = (
+        False  # the op takes tensors of wrong sizes (resizes them, or reads beyond their end): nothing is tried
+    )
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the case, the same every time."""
@@ -50,7 +52,9 @@ def case(name: str, call: Callable[[Any], Any], **given: Any) -> Case:
     linear
     """
     options = {
-        key: given.pop(key) for key in ("conservative", "counted", "real", "random", "train", "unchecked") if key in given
+        key: given.pop(key)
+        for key in ("conservative", "counted", "real", "random", "train", "unchecked")
+        if key in given
     }
     makers: dict[str, Maker] = {}
     sizes: dict[str, int] = {}

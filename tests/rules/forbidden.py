@@ -7,15 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from rules.case import Case
-from rules.probe import Variant, run
-from rules.reality import Claims, choices, claims_of, equal
 from torch import Tensor
 
+from rules.case import Case
+from rules.labels import cut, kept_mask
+from rules.probe import Variant, run
+from rules.reality import Claims, choices, claims_of, equal
 from torch_pruning.axes.expression import Free, leaves
 from torch_pruning.axes.positions import unit_images
-
-from rules.labels import cut, kept_mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +84,7 @@ def _exact(claims: Claims, choice: object) -> bool:
     masked = run(claims.case, claims.masked(choice), claims.sizes, claims.variant)
     tensors, sizes = claims.smaller(choice)
     pruned = run(claims.case, tensors, sizes, claims.variant)
-    return all(
-        equal(cut(a, axes, choice), b) for a, b, axes in zip(masked, pruned, claims.outputs, strict=True)
-    )
+    return all(equal(cut(a, axes, choice), b) for a, b, axes in zip(masked, pruned, claims.outputs, strict=True))
 
 
 def _nonzero(claims: Claims) -> Iterator[str]:

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from rules.case import Case
 from torch import Tensor, nn
 
+from rules.case import Case
 from torch_pruning.trace.program import tensors_in
 
 
@@ -30,6 +30,9 @@ class Variant:
         lost = f", {', '.join(sorted(self.lost))} not zero where removed" if self.lost else ""
         lanes = f", dims {self.lanes[1]} and {self.lanes[2]} of {self.lanes[0]} from one" if self.lanes else ""
         return f"{lost}{lanes}".removeprefix(", ") or "plain"
+
+
+PLAIN = Variant()
 
 
 class Probe(nn.Module):
@@ -62,7 +65,9 @@ class Probe(nn.Module):
     def _arriving(self, name: str, tensor: Tensor) -> Tensor:
         if self.variant.lanes is not None and self.variant.lanes[0] == name:
             _, outer, inner = self.variant.lanes
-            tensor = tensor.unflatten(0, (self.lane_outer, self.lane_inner)).movedim((0, 1), (outer, inner)).contiguous()
+            tensor = (
+                tensor.unflatten(0, (self.lane_outer, self.lane_inner)).movedim((0, 1), (outer, inner)).contiguous()
+            )
         if name in self.variant.lost:
             tensor = tensor * 0.5 + 0.25
         return tensor
@@ -79,9 +84,7 @@ def stored(case: Case, variant: Variant) -> tuple[dict[str, Tensor], dict[str, i
     return tensors, sizes
 
 
-def run(
-    case: Case, tensors: Mapping[str, Tensor], sizes: Mapping[str, int], variant: Variant = Variant()
-) -> list[Tensor]:
+def run(case: Case, tensors: Mapping[str, Tensor], sizes: Mapping[str, int], variant: Variant = PLAIN) -> list[Tensor]:
     """The outputs of the real op."""
     with torch.no_grad():
         out = Probe(case, tensors, sizes, variant, real=True)()

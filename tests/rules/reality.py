@@ -13,17 +13,17 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
-from rules.case import Case, namespace
-from rules.labels import cut, kept_mask
-from rules.probe import Probe, Variant, run, stored
 from torch import Tensor
 
+from rules.case import Case, namespace
+from rules.labels import cut, kept_mask
+from rules.probe import PLAIN, Probe, Variant, run, stored
 from torch_pruning.axes.expression import Axis, Free, leaves
 from torch_pruning.axes.positions import Choice, Kept, lane_combinations
 from torch_pruning.graph.clusters import Cluster
-from torch_pruning.graph.guards import attribute_value
 from torch_pruning.graph.exactness import Mark, find_marks, zero_sets
 from torch_pruning.graph.graph import Graph, build_graph
+from torch_pruning.graph.guards import attribute_value
 from torch_pruning.graph.infer import axes_of
 from torch_pruning.rules.laws import ZeroSet
 from torch_pruning.trace.tracer import Example
@@ -85,7 +85,7 @@ class Claims:
         )
 
 
-def claims_of(case: Case, variant: Variant = Variant()) -> Claims:
+def claims_of(case: Case, variant: Variant = PLAIN) -> Claims:
     """Trace the case and apply the rules."""
     tensors, sizes = stored(case, variant)
     probe = Probe(case, tensors, sizes, variant, real=False)
@@ -108,7 +108,7 @@ def claims_of(case: Case, variant: Variant = Variant()) -> Claims:
 
 def variants(case: Case) -> Iterator[Variant]:
     """Plain; each tensor without its zeros, and all; each pair of dimensions of a tensor out of one."""
-    yield Variant()
+    yield PLAIN
     tensors = {name: t for name, t in case.tensors().items() if t.is_floating_point() or t.is_complex()}
     axes = claims_of(case).graph.axes
     for name in tensors:
@@ -123,10 +123,10 @@ def variants(case: Case) -> Iterator[Variant]:
                     yield Variant(lanes=(name, outer, inner))
 
 
-def false_claims(case: Case, variant: Variant = Variant()) -> list[FalseClaim]:
+def false_claims(case: Case, variant: Variant = PLAIN) -> list[FalseClaim]:
     """Everything that the rules claim about this variant and that is not so."""
     claims = claims_of(case, variant)
-    if claims.graph.programs[0].program.failure is not None and variant != Variant():
+    if claims.graph.programs[0].program.failure is not None and variant != PLAIN:
         return []  # the trace ended at the op, whose sizes depend on values, after all parameters had been read
     found = [text for text, _ in _trials(claims)]
     return [FalseClaim(case.name, str(variant), text) for text in found if text]
@@ -156,8 +156,8 @@ def choices(graph: Graph) -> Iterator[Choice]:
         draw = random.Random(seed)
         together: dict[Free, Kept] = {}
         for cluster in movable:
-            steps = draw.randint(min(2, cluster.steps - 1), cluster.steps - 1)  # statistics of a single unit are none
-            together.update(_choice(graph, cluster, steps, lambda axis, lane: draw.randrange(axis.size)))
+            steps = draw.randint(min(2, cluster.steps - 1), cluster.steps - 1)  # a single unit has no statistics
+            together.update(_choice(graph, cluster, steps, lambda axis, lane, draw=draw: draw.randrange(axis.size)))
         if together:
             yield together
 

@@ -11,21 +11,19 @@ from torch import nn
 
 from torch_pruning.axes.expression import Axis, Free, Reason, freeze, leaves, resolve
 from torch_pruning.axes.positions import Choice
-from torch_pruning.axes.sizes import Ratio
 from torch_pruning.axes.unify import unify
 from torch_pruning.graph.clusters import Cluster, Clusters, find_clusters
 from torch_pruning.graph.constraints import Constraints, CountConstraint, collect, refreeze
 from torch_pruning.graph.cost import CostModel, CostValue, cost_model
 from torch_pruning.graph.counts import Counts, counted
-from torch_pruning.graph.exactness import Mark, find_marks
 from torch_pruning.graph.groups import Group, find_groups
 from torch_pruning.graph.guards import GuardCheck, broken_guards
 from torch_pruning.graph.infer import Inferred, infer, state_axes
 from torch_pruning.graph.lanes import find_lanes
-from torch_pruning.graph.repair import Repair, RepairFinder
+from torch_pruning.graph.marks import find_all_marks
+from torch_pruning.graph.repair import Repair
 from torch_pruning.graph.settle import settle
 from torch_pruning.graph.unused import follow_copies, freeze_unused
-from torch_pruning.rules.call import ScaleRepair
 from torch_pruning.trace.collector import collector_paused
 from torch_pruning.trace.program import Program
 from torch_pruning.trace.substitute import named_tensors
@@ -185,7 +183,7 @@ def build_graph(
     clusters = _scalable(free, constraints)
     for name, axes in of_state.items():
         of_state[name] = tuple(map(resolve, axes))
-    marks, repairs = _all_marks(inferred, of_state, constraints)
+    marks, repairs = find_all_marks(inferred, of_state, constraints, dict(model.named_modules()))
     lanes = find_lanes(inferred, of_state)
     roles = [role for program in inferred for role in program.facts.roles]
     groups = find_groups(of_state, roles, marks, lanes, constraints.at_least_two)
@@ -246,43 +244,6 @@ def _only_stock_attention(model: nn.Module, inferred: Sequence[Inferred]) -> Non
                             f"multi_head_attention_forward is called by {path or 'the model'}, which is no nn.MultiheadAttention"
                         ),
                     )
-
-
-def _all_marks(
-    inferred: Sequence[Inferred], of_state: Mapping[str, tuple[Axis, ...]], constraints: Constraints
-) -> tuple[dict[Free, list[Mark]], list[Repair]]:
-    """The marks that stay, and the repairs that lift the others."""
-    marks: dict[Free, list[Mark]] = {}
-    repairs: dict[tuple[str, Repair], None] = {}
-    for program in inferred:
-        finder = RepairFinder(program, of_state)
-        tried: dict[ScaleRepair, Repair | None] = {}
-
-        def lifted(
-            wanted: ScaleRepair, size: Ratio | None = None, finder: RepairFinder = finder, tried: dict[Any, Any] = tried
-        ) -> bool:
-            if wanted not in tried:
-                tried[wanted] = finder.find(wanted, size)
-            return tried[wanted] is not None
-
-        for leaf, found in find_marks(program, of_state).items():
-            stay = [mark for mark in found if mark.repair is None or not lifted(mark.repair)]
-            if stay:
-                marks.setdefault(leaf, []).extend(stay)
-        for use in constraints.number_uses:
-            if use.program != id(program):
-                continue
-            wanted = [repair for repair in program.facts.number_repairs if repair.event == use.event]
-            if use.event < 0:
-                wanted = [] if use.repair is None else [use.repair]
-            if use.size is None or not wanted or not all(lifted(repair, use.size) for repair in wanted):
-                for leaf in use.axes:
-                    mark = Mark("its size is used as a number", use.where, program.program.mode, count_only=True)
-                    marks.setdefault(leaf, []).append(mark)
-        for wanted_repair, repair in tried.items():
-            if repair is not None:
-                repairs[(str(wanted_repair.where), repair)] = None
-    return marks, [repair for _, repair in repairs]
 
 
 def _batch(program: Program) -> int:

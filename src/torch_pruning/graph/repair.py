@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from torch_pruning.axes.expression import Axis, Free
+from torch import nn
+
+from torch_pruning.axes.expression import Free
 from torch_pruning.axes.sizes import Polynomial, Ratio, size_polynomial
 from torch_pruning.graph.counts import counted
 from torch_pruning.graph.infer import Inferred
@@ -25,6 +27,7 @@ from torch_pruning.graph.regions import (
     same,
     union,
 )
+from torch_pruning.graph.repair_forward import Downstream
 from torch_pruning.rules.call import ScaleRepair
 from torch_pruning.trace.program import Call, Value
 
@@ -45,12 +48,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """Scale the targets by (new size / old size) ** power, and the attribute of a module by the power -1."""
+    """Scale the targets by (new size / old size) ** power, and a float attribute of a module by `attribute_power`."""
 
     targets: frozenset[Target]
     power: float
     size: Ratio
     attribute: tuple[str, str] | None = None
+    attribute_power: float = -1.0
     where: str = field(default="", compare=False)
 
     def change(self, counts: Mapping[Free, int]) -> float:
@@ -71,8 +75,9 @@ class _Search:
 class RepairFinder:
     """Finds repairs in one program."""
 
-    def __init__(self, inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) -> None:
+    def __init__(self, inferred: Inferred, modules: Mapping[str, nn.Module]) -> None:
         self.inferred = inferred
+        self.modules = modules
         self.producer: dict[int, tuple[Call, int]] = {}
         self.consumers: dict[int, list[Call]] = {}
         for call in inferred.calls:
@@ -107,9 +112,28 @@ class RepairFinder:
         if wanted.attribute:
             found = self.weight(wanted.operand.value, wanted.where)
             attribute = (wanted.where.module, wanted.attribute)
-            return Repair(found, wanted.power, size, attribute, str(wanted.where)) if found else None
+            return Repair(found, wanted.power, size, attribute, where=str(wanted.where)) if found else None
         found = self.targets(wanted.operand.value, wanted.where)
-        return Repair(found, wanted.power, size, None, str(wanted.where)) if found else None
+        if found:
+            return Repair(found, wanted.power, size, where=str(wanted.where))
+        return self.behind(wanted, size)
+
+    def behind(self, wanted: ScaleRepair, size: Ratio) -> Repair | None:
+        """The repair behind the op at `where`: its result is wrong by the power `-wanted.power`."""
+        calls = self.inferred.calls
+        start = next((i for i, call in enumerate(calls) if call.where is wanted.where), None)
+        if start is None or not wanted.power:
+            return None
+        search = Downstream(self.modules)
+        search.errors.update({result.index: -wanted.power for result in calls[start].results()})
+        if not search.follow(calls[start + 1 :], self.consumers, self.outputs):
+            return None
+        powers = {power for _, power in search.weights.values()}
+        if len(powers) != 1:
+            return None
+        targets = frozenset(Target(name, 0, tuple(range(v.shape[0]))) for name, (v, _) in search.weights.items() if v.shape)
+        where = str(wanted.where)
+        return Repair(targets, powers.pop(), size, search.attribute, search.attribute_power, where)
 
     # ---- backwards
 

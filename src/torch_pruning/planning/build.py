@@ -83,7 +83,7 @@ def _scales(
             path, name = repair.attribute
             old = getattr(graph.model.get_submodule(path), name)
             if old is not None:  # None is the rounding error of the dtype, and follows it
-                changes.append(AttributeChange(AttributeSource(path, (("attribute", name),)), old, old / change))
+                changes.append(AttributeChange(AttributeSource(path, (("attribute", name),)), old, old * change**repair.attribute_power))
     return scales, changes
 
 

@@ -82,4 +82,4 @@ def _moved(repair: Repair, plan: Plan) -> Repair:
         positions = set(target.positions)
         moved = target.positions if kept is None else tuple(i for i, old in enumerate(kept) if old in positions)
         targets.add(Target(target.tensor, target.dim, moved))
-    return Repair(frozenset(targets), repair.power, repair.size, repair.attribute, repair.where)
+    return Repair(frozenset(targets), repair.power, repair.size, repair.attribute, repair.attribute_power, repair.where)

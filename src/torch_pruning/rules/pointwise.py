@@ -90,7 +90,7 @@ def prelu(op: OpCall) -> Outcome:
 
 @rule(
     "aten.contiguous", "aten.to", "aten._to_copy", "aten.clone", "aten.detach", "aten.alias", "aten.lift", "aten.lift_fresh",
-    "aten.lift_fresh_copy", "aten.resolve_conj", "aten.resolve_neg", "aten.requires_grad_", "aten._conj", "aten._neg_view",
+    "aten.lift_fresh_copy", "aten.resolve_conj", "aten.resolve_neg", "aten._conj", "aten._neg_view",
     "aten.type_as", "aten.real", "aten.imag",
 )  # fmt: skip
 def identity(op: OpCall) -> Outcome:

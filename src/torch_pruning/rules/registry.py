@@ -56,15 +56,16 @@ def unregister_rule(op: str) -> None:
 
 
 def find_rule(op: str) -> Rule | None:
-    """The rule of an op: of the overload, else of the op, else of the op it is the in-place variant of."""
-    found = _rules.get(op)
-    if found is not None:
-        return found
+    """The rule of an op; None if it has none of its own."""
+    key = rule_key(op)
+    return None if key is None else _rules[key]
+
+
+def rule_key(op: str) -> str | None:
+    """Under which name an op has its rule: that of the overload, else of the op, else of what it does in place."""
     base = op.rpartition(".")[0] if op.count(".") > 1 else op
-    found = _rules.get(base)
-    if found is None and base.endswith("_") and not base.endswith("__"):
-        found = _rules.get(base[:-1])
-    return found
+    functional = base[:-1] if base.endswith("_") and not base.endswith("__") else base
+    return next((name for name in (op, base, functional) if name in _rules), None)
 
 
 def registered() -> dict[str, Rule]:

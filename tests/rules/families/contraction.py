@@ -1,8 +1,16 @@
 """Linear layers, matrix products, einsum, convolution, attention."""
 
+from types import SimpleNamespace
+
 import torch
-from rules.case import case, index, mask, normal
 from torch.nn import functional as F
+
+from rules.case import case, index, known, mask, normal
+
+# Why rules forbid more than they must.
+DIAGONAL = "rows and columns could go in pairs"
+MASK_PARAMETER = "a mask that lives on the model loses its True where it is masked, as no real one does"
+PIXELS = "rows of pixels could go here; that convolution kernels and images keep theirs is simpler"
 
 aten = torch.ops.aten
 SDPA = F.scaled_dot_product_attention
@@ -64,7 +72,11 @@ LINEAR = [
     case(
         "_scaled_mm",
         lambda m: aten._scaled_mm(
-            m.x.to(torch.float8_e4m3fn), m.w.to(torch.float8_e4m3fn).t(), m.s.float(), m.s.float(), out_dtype=torch.bfloat16
+            m.x.to(torch.float8_e4m3fn),
+            m.w.to(torch.float8_e4m3fn).t(),
+            m.s.float(),
+            m.s.float(),
+            out_dtype=torch.bfloat16,
         ),
         x=(16, 16),
         w=(16, 16),
@@ -82,7 +94,12 @@ EINSUM = [
     case("einsum, implicit dots", lambda m: torch.einsum("...ij,jk", m.x, m.y), x=(3, 6, 4), y=(4, 5)),
     case("einsum, sum", lambda m: torch.einsum("bij->bj", m.x), x=(3, 4, 5)),
     case("einsum, permuted", lambda m: torch.einsum("bij->jbi", m.x), x=(3, 4, 5)),
-    case("einsum, diagonal", lambda m: torch.einsum("bii->bi", m.x), x=(3, 4, 4)),
+    case(
+        "einsum, diagonal",
+        lambda m: torch.einsum("bii->bi", m.x),
+        x=(3, 4, 4),
+        conservative=known(DIAGONAL, "frozen x.1"),
+    ),
     case("einsum, outer", lambda m: torch.einsum("i,j->ij", m.x, m.y), x=(3,), y=(4,)),
     case("einsum, three", lambda m: torch.einsum("bi,ij,bj->b", m.x, m.w, m.y), x=(3, 4), w=(4, 5), y=(3, 5)),
     case("einsum, heads", lambda m: torch.einsum("bqhd,bkhd->bhqk", m.q, m.k), q=(2, 3, 3, 4), k=(2, 5, 3, 4)),
@@ -96,16 +113,40 @@ CONVOLUTION = [
     case("conv2d", lambda m: F.conv2d(m.x, m.w, m.b, stride=2), x=(3, 4, 5, 4), w=(5, 4, 3, 2), b=(5,)),
     case("conv2d, unbatched", lambda m: F.conv2d(m.x, m.w, m.b), x=(4, 5, 4), w=(5, 4, 3, 2), b=(5,)),
     case("conv2d, padding by name", lambda m: F.conv2d(m.x, m.w, padding="same"), x=(3, 4, 3, 3), w=(5, 4, 3, 3)),
-    case("conv2d, 1 x 1", lambda m: F.conv2d(m.x, m.w, m.b), x=(3, 4, 2, 3), w=(5, 4, 1, 1), b=(5,)),
+    case(
+        "conv2d, 1 x 1",
+        lambda m: F.conv2d(m.x, m.w, m.b),
+        x=(3, 4, 2, 3),
+        w=(5, 4, 1, 1),
+        b=(5,),
+        conservative=known(PIXELS, "frozen x.2", "frozen x.3"),
+    ),
     case("conv2d, groups", lambda m: F.conv2d(m.x, m.w, m.b, groups=m.g), x=(2, 6, 3, 3), w=(9, 2, 2, 2), b=(9,), g=3),
-    case("conv2d, depthwise", lambda m: F.conv2d(m.x, m.w, m.b, groups=m.g), x=(2, 4, 4, 4), w=(4, 1, 3, 3), b=(4,), g=4),
+    case(
+        "conv2d, depthwise", lambda m: F.conv2d(m.x, m.w, m.b, groups=m.g), x=(2, 4, 4, 4), w=(4, 1, 3, 3), b=(4,), g=4
+    ),
     case("conv2d, multiplier", lambda m: F.conv2d(m.x, m.w, groups=m.g), x=(2, 3, 3, 3), w=(9, 1, 2, 2), g=3),
     case("conv2d, groups as a literal", lambda m: F.conv2d(m.x, m.w, groups=3), x=(2, 6, 3, 3), w=(9, 2, 2, 2)),
-    case("conv2d, one in each group out", lambda m: F.conv2d(m.x, m.w, groups=m.g), x=(2, 9, 3, 3), w=(3, 3, 2, 2), g=3),
+    case(
+        "conv2d, one in each group out", lambda m: F.conv2d(m.x, m.w, groups=m.g), x=(2, 9, 3, 3), w=(3, 3, 2, 2), g=3
+    ),
     case("conv3d", lambda m: F.conv3d(m.x, m.w), x=(2, 3, 3, 3, 3), w=(4, 3, 2, 2, 2)),
     case("conv_transpose1d", lambda m: F.conv_transpose1d(m.x, m.w, m.b), x=(3, 4, 5), w=(4, 6, 3), b=(6,)),
-    case("conv_transpose2d", lambda m: F.conv_transpose2d(m.x, m.w, m.b, 2), x=(3, 4, 3, 2), w=(4, 5, 2, 2), b=(5,)),
-    case("conv_transpose2d, unbatched", lambda m: F.conv_transpose2d(m.x, m.w), x=(4, 3, 2), w=(4, 5, 2, 2)),
+    case(
+        "conv_transpose2d",
+        lambda m: F.conv_transpose2d(m.x, m.w, m.b, 2),
+        x=(3, 4, 3, 2),
+        w=(4, 5, 2, 2),
+        b=(5,),
+        conservative=known(PIXELS, "frozen w.2", "frozen w.3", "frozen x.2", "frozen x.3"),
+    ),
+    case(
+        "conv_transpose2d, unbatched",
+        lambda m: F.conv_transpose2d(m.x, m.w),
+        x=(4, 3, 2),
+        w=(4, 5, 2, 2),
+        conservative=known(PIXELS, "frozen w.2", "frozen w.3", "frozen x.2"),
+    ),
     case(
         "conv_transpose2d, groups",
         lambda m: F.conv_transpose2d(m.x, m.w, m.b, groups=m.g),
@@ -113,8 +154,15 @@ CONVOLUTION = [
         w=(6, 3, 2, 2),
         b=(9,),
         g=3,
+        conservative=known(PIXELS, "frozen w.2", "frozen w.3"),
     ),
-    case("conv_transpose3d", lambda m: F.conv_transpose3d(m.x, m.w), x=(2, 3, 2, 2, 2), w=(3, 4, 2, 2, 2)),
+    case(
+        "conv_transpose3d",
+        lambda m: F.conv_transpose3d(m.x, m.w),
+        x=(2, 3, 2, 2, 2),
+        w=(3, 4, 2, 2, 2),
+        conservative=known(PIXELS, "frozen w.2", "frozen w.3", "frozen w.4", "frozen x.2", "frozen x.3", "frozen x.4"),
+    ),
     case(
         "convolution",
         lambda m: torch.convolution(m.x, m.w, m.b, [1, 1], [0, 0], [1, 1], False, [0, 0], m.g),
@@ -129,6 +177,7 @@ CONVOLUTION = [
         x=(2, 4, 3, 3),
         w=(4, 5, 2, 2),
         b=(5,),
+        conservative=known(PIXELS, "frozen w.2", "frozen w.3"),
     ),
     case(
         "_convolution",
@@ -142,7 +191,14 @@ CONVOLUTION = [
 ]
 
 ATTENTION = [
-    case("attention", lambda m: SDPA(m.q, m.k, m.v), q=(2, 3, 4, 5), k=(2, 3, 6, 5), v=(2, 3, 6, 4), counted=_counted_attention),
+    case(
+        "attention",
+        lambda m: SDPA(m.q, m.k, m.v),
+        q=(2, 3, 4, 5),
+        k=(2, 3, 6, 5),
+        v=(2, 3, 6, 4),
+        counted=_counted_attention,
+    ),
     case(
         "attention, scale and mask",
         lambda m: SDPA(m.q, m.k, m.v, m.mask, scale=0.5),
@@ -158,8 +214,15 @@ ATTENTION = [
         k=(2, 3, 6, 5),
         v=(2, 3, 6, 4),
         mask=mask(2, 1, 4, 6),
+        conservative=known(MASK_PARAMETER, "marked k.2", "nonzero q.2"),
     ),
-    case("attention, causal", lambda m: SDPA(m.q, m.k, m.v, is_causal=True, scale=1.0), q=(3, 4, 5), k=(3, 4, 5), v=(3, 4, 3)),
+    case(
+        "attention, causal",
+        lambda m: SDPA(m.q, m.k, m.v, is_causal=True, scale=1.0),
+        q=(3, 4, 5),
+        k=(3, 4, 5),
+        v=(3, 4, 3),
+    ),
     case(
         "attention, grouped queries",
         lambda m: SDPA(m.q, m.k, m.v, enable_gqa=True, scale=0.5),
@@ -167,7 +230,13 @@ ATTENTION = [
         k=(2, 3, 4, 5),
         v=(2, 3, 4, 4),
     ),
-    case("attention, one head for all", lambda m: SDPA(m.q, m.k, m.v, scale=1.0), q=(2, 3, 4, 5), k=(2, 1, 4, 5), v=(2, 1, 4, 3)),
+    case(
+        "attention, one head for all",
+        lambda m: SDPA(m.q, m.k, m.v, scale=1.0),
+        q=(2, 3, 4, 5),
+        k=(2, 1, 4, 5),
+        v=(2, 1, 4, 3),
+    ),
     case(
         "attention, for the processor",
         lambda m: aten._scaled_dot_product_flash_attention_for_cpu(m.q, m.k, m.v, scale=0.5),
@@ -185,6 +254,32 @@ ATTENTION = [
     ),
 ]
 
+
+def _many_heads(m: SimpleNamespace) -> torch.Tensor:
+    """What multi_head_attention_forward computes, without its demand that the width be heads times head dim."""
+    q, k, v = (
+        F.linear(m.x, w, b).unflatten(-1, (m.h, -1)).movedim(0, -2)
+        for w, b in zip(m.w.chunk(3), m.b.chunk(3), strict=True)
+    )
+    return F.linear(SDPA(q, k, v, scale=0.5**0.5).movedim(-2, 0).flatten(-2), m.o, m.p)
+
+
+ATTENTION.append(
+    case(
+        "multi_head_attention_forward",
+        lambda m: F.multi_head_attention_forward(
+            m.x, m.x, m.x, 6, m.h, m.w, m.b, None, None, False, 0.0, m.o, m.p, False, need_weights=False
+        )[0],
+        real=_many_heads,
+        x=(4, 2, 6),
+        w=(18, 6),
+        b=(18,),
+        o=(6, 6),
+        p=(6,),
+        h=3,
+        unchecked=True,  # only nn.MultiheadAttention can be given other widths, so all is frozen: see test_attention
+    )
+)
 EXPERTS = [case("linear, of a chosen expert", lambda m: F.linear(m.x, m.w[m.i]), x=(3, 4), w=(3, 5, 4), i=index(3))]
 
 CASES = [*LINEAR, *EINSUM, *CONVOLUTION, *ATTENTION, *EXPERTS]

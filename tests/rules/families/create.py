@@ -1,7 +1,12 @@
 """Tensors made from sizes."""
 
 import torch
-from rules.case import case
+
+from rules.case import case, known
+
+# Why rules forbid more than they must.
+PAIRS = "the order of the pairs could be kept"
+ZEROS = "a tensor of zeros is known to be zero along its own axes only"
 
 aten = torch.ops.aten
 
@@ -11,7 +16,9 @@ CASES = [
     case("zeros, of a literal", lambda m: torch.zeros(3, 4) + m.x, x=(3, 4)),
     case("ones", lambda m: torch.ones((3, m.n)) * m.x, x=(3, 4), n=4),
     case("full", lambda m: torch.full((m.n,), 2.0) * m.x, x=(3, 4), n=4),
-    case("full, zero", lambda m: torch.full((m.n,), 0.0) + m.x, x=(3, 4), n=4),
+    case(
+        "full, zero", lambda m: torch.full((m.n,), 0.0) + m.x, x=(3, 4), n=4, conservative=known(ZEROS, "nonzero x.0")
+    ),
     case("empty", lambda m: torch.empty(m.n).fill_(3.0) * m.x, x=(3, 4), n=4),
     case("empty_strided", lambda m: aten.empty_strided([3, m.n], [4, 1]).fill_(2.0) * m.x, x=(3, 4), n=4),
     case("empty_permuted", lambda m: aten.empty_permuted([3, m.n], [1, 0]).fill_(2.0) * m.x, x=(3, 4), n=4),
@@ -19,11 +26,19 @@ CASES = [
     case("randn", lambda m: torch.randn(3, m.n) * m.x, x=(3, 4), n=4, random=True),
     case("randint", lambda m: torch.randint(9, (3, m.n)) * m.x, x=(3, 4), n=4, random=True),
     case("normal, of sizes", lambda m: torch.normal(0.0, 1.0, (3, m.n)) * m.x, x=(3, 4), n=4, random=True),
-    case("new_zeros", lambda m: m.x.new_zeros(m.n) + m.x, x=(3, 4), n=4),
+    case("new_zeros", lambda m: m.x.new_zeros(m.n) + m.x, x=(3, 4), n=4, conservative=known(ZEROS, "nonzero x.0")),
     case("new_ones", lambda m: m.x.new_ones((3, m.n)) * m.x, x=(3, 4), n=4),
     case("new_full", lambda m: m.x.new_full((m.n,), 2) * m.x, x=(3, 4), n=4),
-    case("new_empty", lambda m: m.x.new_empty(m.n).zero_() + m.x, x=(3, 4), n=4),
-    case("new_empty_strided", lambda m: m.x.new_empty_strided([m.n], [1]).zero_() + m.x, x=(3, 4), n=4),
+    case(
+        "new_empty", lambda m: m.x.new_empty(m.n).zero_() + m.x, x=(3, 4), n=4, conservative=known(ZEROS, "nonzero x.0")
+    ),
+    case(
+        "new_empty_strided",
+        lambda m: m.x.new_empty_strided([m.n], [1]).zero_() + m.x,
+        x=(3, 4),
+        n=4,
+        conservative=known(ZEROS, "nonzero x.0"),
+    ),
     case("zeros_like", lambda m: torch.zeros_like(m.x) + m.x, x=(3, 4)),
     case("ones_like", lambda m: torch.ones_like(m.x), x=(3, 4)),
     case("full_like", lambda m: torch.full_like(m.x, 3), x=(3, 4)),
@@ -45,6 +60,12 @@ CASES = [
     case("hann_window", lambda m: torch.hann_window(m.n) * m.x, x=(3, 4), n=4),
     case("hamming_window", lambda m: torch.hamming_window(m.n) * m.x, x=(3, 4), n=4),
     case("bartlett_window", lambda m: torch.bartlett_window(m.n) * m.x, x=(3, 4), n=4),
-    case("cartesian_prod", lambda m: torch.cartesian_prod(m.x, m.y), x=(3,), y=(4,)),
+    case(
+        "cartesian_prod",
+        lambda m: torch.cartesian_prod(m.x, m.y),
+        x=(3,),
+        y=(4,),
+        conservative=known(PAIRS, "frozen x.0", "frozen y.0"),
+    ),
     case("tensor", lambda m: torch.tensor([1.0, 2.0, 3.0, 4.0]) * m.x, x=(3, 4)),
 ]

@@ -1,8 +1,16 @@
 """Parts: cat, stack, split, slices, padding, gates."""
 
 import torch
-from rules.case import case
 from torch.nn import functional as F
+
+from rules.case import case, known
+
+# Why rules forbid more than they must.
+NO_FUNCTION = "sizes that an op is given without a torch function have no source"
+EMPTY = "nothing of it is used"
+PADDED = "the padding is not zero, but where units are removed there is none"
+REVERSED = "an axis has no way to say that it runs backwards"
+UNEVEN = "units of the last part could go as long as the parts keep their number and order"
 
 aten = torch.ops.aten
 
@@ -25,15 +33,33 @@ CASES = [
     case("pad_sequence", lambda m: torch.nn.utils.rnn.pad_sequence([m.x, m.y], batch_first=True), x=(3, 4), y=(5, 4)),
     case("chunk", lambda m: m.x.chunk(3, 1), x=(3, 12)),
     case("chunk, used unequally", lambda m: m.x.chunk(2, dim=-1)[0] + m.y, x=(3, 8), y=(3, 4)),
-    case("chunk, uneven", lambda m: m.x.chunk(3, 1), x=(3, 8)),
+    case("chunk, uneven", lambda m: m.x.chunk(3, 1), x=(3, 8), conservative=known(UNEVEN, "frozen x.1")),
     case("tensor_split", lambda m: m.x.tensor_split(3, 1), x=(3, 12)),
-    case("tensor_split, uneven", lambda m: m.x.tensor_split(3, 1), x=(3, 11)),
-    case("tensor_split, positions", lambda m: m.x.tensor_split((3, 5), 1), x=(3, 9)),
-    case("tensor_split, by a tensor", lambda m: m.x.tensor_split(torch.tensor([3, 5]), 1), x=(3, 9)),
+    case("tensor_split, uneven", lambda m: m.x.tensor_split(3, 1), x=(3, 11), conservative=known(UNEVEN, "frozen x.1")),
+    case(
+        "tensor_split, positions",
+        lambda m: m.x.tensor_split((3, 5), 1),
+        x=(3, 9),
+        conservative=known(UNEVEN, "frozen x.1"),
+    ),
+    case(
+        "tensor_split, by a tensor",
+        lambda m: m.x.tensor_split(torch.tensor([3, 5]), 1),
+        x=(3, 9),
+        conservative=known(UNEVEN, "frozen x.1"),
+    ),
     case("split", lambda m: m.x.split(m.n, 1), x=(3, 12), n=4),
-    case("split, shorter end", lambda m: m.x.split(m.n, 1), x=(3, 10), n=4),
+    case("split, shorter end", lambda m: m.x.split(m.n, 1), x=(3, 10), n=4, conservative=known(UNEVEN, "frozen x.1")),
     case("split, sizes", lambda m: m.x.split((m.a, m.b), -1), x=(3, 7), a=3, b=4),
     case("split, sizes in torch", lambda m: torch.split(m.x, [m.a, m.b, m.a], 1), x=(3, 10), a=3, b=4),
+    case(
+        "split.sizes",
+        lambda m: aten.split.sizes(m.x, [m.a, m.b], 1),
+        x=(3, 7),
+        a=3,
+        b=4,
+        conservative=known(NO_FUNCTION, "frozen x.1"),
+    ),
     case("unsafe_split", lambda m: torch.unsafe_split(m.x, m.n, 1), x=(3, 12), n=4),
     case("unsafe_split_with_sizes", lambda m: torch.unsafe_split_with_sizes(m.x, [m.a, m.b], 1), x=(3, 7), a=3, b=4),
     case("split_with_sizes", lambda m: m.x.split_with_sizes([m.a, m.b], 1), x=(3, 7), a=3, b=4),
@@ -54,14 +80,14 @@ CASES = [
     case("slice, after an integer and an ellipsis", lambda m: m.x[0, ..., m.a :], x=(3, 4, 7), a=3),
     case("slice, of a new dim", lambda m: m.x[None, :, m.a :], x=(3, 7), a=3),
     case("slice, out of range", lambda m: m.x[:, 3:100], x=(3, 7)),
-    case("slice, empty", lambda m: m.x[:, 5:3], x=(3, 7)),
+    case("slice, empty", lambda m: m.x[:, 5:3], x=(3, 7), conservative=known(EMPTY, "frozen x.1")),
     case("slice, written", lambda m: _write(m.x.clone(), m.y, m.a), x=(3, 7), y=(3, 4), a=3),
     case("narrow", lambda m: m.x.narrow(1, m.a, m.b), x=(3, 9), a=3, b=4),
     case("narrow, from the back", lambda m: m.x.narrow(1, -m.a, m.a), x=(3, 9), a=4),
     case("narrow, literal", lambda m: m.x.narrow(1, 2, 3), x=(3, 7)),
     case("pad", lambda m: F.pad(m.x, (1, 2)), x=(3, 4)),
     case("pad, two dims", lambda m: F.pad(m.x, (0, 1, 2, 0)), x=(3, 4)),
-    case("pad, value", lambda m: F.pad(m.x, (1, 2), value=3.0), x=(3, 4)),
+    case("pad, value", lambda m: F.pad(m.x, (1, 2), value=3.0), x=(3, 4), conservative=known(PADDED, "nonzero x.1")),
     case("pad, cropped", lambda m: F.pad(m.x, (-1, 0)), x=(3, 4)),
     case("pad, cropped and grown", lambda m: F.pad(m.x, (2, -1)), x=(3, 4)),
     case("pad, reflect", lambda m: F.pad(m.x, (1, 2), mode="reflect"), x=(3, 4, 5)),
@@ -79,11 +105,16 @@ CASES = [
     case("roll", lambda m: m.x.roll(1, 1), x=(3, 4)),
     case("roll, several", lambda m: m.x.roll((1, 2), (0, -1)), x=(3, 4, 5)),
     case("roll, flat", lambda m: torch.roll(m.x, 2), x=(3, 4)),
-    case("flip", lambda m: m.x.flip(-1), x=(3, 4)),
-    case("fliplr", lambda m: m.x.fliplr(), x=(3, 4)),
-    case("flipud", lambda m: m.x.flipud(), x=(3, 4)),
-    case("rot90", lambda m: m.x.rot90(), x=(3, 4, 5)),
-    case("rot90, other dims", lambda m: m.x.rot90(1, [1, 2]), x=(3, 4, 5)),
+    case("flip", lambda m: m.x.flip(-1), x=(3, 4), conservative=known(REVERSED, "frozen x.1")),
+    case("fliplr", lambda m: m.x.fliplr(), x=(3, 4), conservative=known(REVERSED, "frozen x.1")),
+    case("flipud", lambda m: m.x.flipud(), x=(3, 4), conservative=known(REVERSED, "frozen x.0")),
+    case("rot90", lambda m: m.x.rot90(), x=(3, 4, 5), conservative=known(REVERSED, "frozen x.0", "frozen x.1")),
+    case(
+        "rot90, other dims",
+        lambda m: m.x.rot90(1, [1, 2]),
+        x=(3, 4, 5),
+        conservative=known(REVERSED, "frozen x.1", "frozen x.2"),
+    ),
     case("triu", lambda m: m.x.triu(), x=(3, 4, 4)),
     case("tril", lambda m: m.x.tril(-1), x=(3, 4, 5)),
 ]

@@ -1,9 +1,13 @@
 """Elementwise functions, in all their spellings."""
 
 import torch
-from rules.case import Case, Maker, case, complex_, integers, mask, normal, positive, unit
 from torch import Tensor
 from torch.nn import functional as F
+
+from rules.case import Case, Maker, case, complex_, integers, known, mask, normal, positive, unit
+
+# Why rules forbid more than they must.
+MASK_PARAMETER = "a mask that lives on the model loses its True where it is masked, as no real one does"
 
 aten = torch.ops.aten
 X = {"x": (3, 4)}
@@ -16,25 +20,44 @@ def above(low: float, *shape: int) -> Maker:
     return lambda generator: positive(*shape)(generator) + low
 
 
-def _unary(names: str, values: Maker) -> list[Case]:
-    return [case(name, lambda m, name=name: getattr(torch, name)(m.x), x=values) for name in names.split()]
+def _unary(names: str, values: Maker, suffix: str = "") -> list[Case]:
+    return [case(name + suffix, lambda m, name=name: getattr(torch, name)(m.x), x=values) for name in names.split()]
 
 
 UNARY = [
-    *_unary("abs absolute ceil cos cosh deg2rad erf erfc exp exp2 expm1 fix floor frac neg negative positive", normal(3, 4)),
-    *_unary("nan_to_num rad2deg relu round sgn sigmoid sign sin sinc sinh square tan tanh trunc angle i0", normal(3, 4)),
-    *_unary("signbit isnan isinf isfinite selu logical_not ", normal(3, 4)),
+    *_unary(
+        "abs absolute ceil cos cosh deg2rad erf erfc exp exp2 expm1 fix floor frac neg negative positive", normal(3, 4)
+    ),
+    *_unary(
+        "nan_to_num rad2deg relu round sgn sigmoid sign sin sinc sinh square tan tanh trunc angle i0", normal(3, 4)
+    ),
+    *_unary("signbit isnan isinf isfinite selu logical_not", normal(3, 4)),
     *_unary("log log10 log2 log1p sqrt rsqrt reciprocal lgamma digamma", positive(3, 4)),
     *_unary("acos arccos asin arcsin atan arctan atanh arctanh asinh arcsinh erfinv logit", unit(3, 4)),
     *_unary("acosh arccosh", above(1, 3, 4)),
     *_unary("bitwise_not", integers(3, 4)),
-    *_unary("conj_physical sgn abs angle sin", complex_(3, 4)),
+    *_unary("conj_physical sgn abs angle sin", complex_(3, 4), ", complex"),
     *(
         case(f"F.{name}", lambda m, name=name: getattr(F, name)(m.x), **X)
-        for name in (
-            "gelu silu mish elu celu leaky_relu relu6 hardswish hardsigmoid hardshrink softshrink tanhshrink softsign "
-            "softplus logsigmoid hardtanh rrelu"
-        ).split()
+        for name in [
+            "gelu",
+            "silu",
+            "mish",
+            "elu",
+            "celu",
+            "leaky_relu",
+            "relu6",
+            "hardswish",
+            "hardsigmoid",
+            "hardshrink",
+            "softshrink",
+            "tanhshrink",
+            "softsign",
+            "softplus",
+            "logsigmoid",
+            "hardtanh",
+            "rrelu",
+        ]
     ),
     case("special_i1", lambda m: torch.special.i1(m.x), **X),
     case("special_i1e", lambda m: torch.special.i1e(m.x), **X),
@@ -57,28 +80,62 @@ UNARY = [
     case("alpha_dropout", lambda m: F.alpha_dropout(m.x, 0.5, True), random=True, **X),
     case("feature_alpha_dropout", lambda m: F.feature_alpha_dropout(m.x, 0.5, True), x=(3, 4, 5), random=True),
     case("native_dropout", lambda m: torch.native_dropout(m.x, 0.5, True), random=True, **X),
-    case("fake_quantize", lambda m: torch.fake_quantize_per_tensor_affine(m.x.float(), 0.1, 0, -128, 127), random=True, **X),
+    case(
+        "fake_quantize",
+        lambda m: torch.fake_quantize_per_tensor_affine(m.x.float(), 0.1, 0, -128, 127),
+        random=True,
+        **X,
+    ),
 ]
 
 BINARY = [
     *(
         case(name, lambda m, name=name: getattr(torch, name)(m.x, m.y), x=(3, 4), y=(3, 4))
-        for name in (
-            "add sub subtract mul multiply div divide true_divide maximum minimum fmax fmin hypot copysign nextafter "
-            "atan2 arctan2 gt greater lt less ne not_equal ge greater_equal le less_equal eq isclose heaviside logaddexp"
-        ).split()
+        for name in [
+            "add",
+            "sub",
+            "subtract",
+            "mul",
+            "multiply",
+            "div",
+            "divide",
+            "true_divide",
+            "maximum",
+            "minimum",
+            "fmax",
+            "fmin",
+            "hypot",
+            "copysign",
+            "nextafter",
+            "atan2",
+            "arctan2",
+            "gt",
+            "greater",
+            "lt",
+            "less",
+            "ne",
+            "not_equal",
+            "ge",
+            "greater_equal",
+            "le",
+            "less_equal",
+            "eq",
+            "isclose",
+            "heaviside",
+            "logaddexp",
+        ]
     ),
     *(
         case(name, lambda m, name=name: getattr(torch, name)(m.x, m.y), x=positive(3, 4), y=positive(3, 4))
-        for name in "fmod remainder floor_divide xlogy pow float_power ldexp polar complex".split()
+        for name in ["fmod", "remainder", "floor_divide", "xlogy", "pow", "float_power", "ldexp", "polar", "complex"]
     ),
     *(
         case(name, lambda m, name=name: getattr(torch, name)(m.x, m.y), **BITS)
-        for name in "bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift".split()
+        for name in ["bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift"]
     ),
     *(
         case(name, lambda m, name=name: getattr(torch, name)(m.x, m.y), **FLAGS)
-        for name in "logical_and logical_or logical_xor".split()
+        for name in ["logical_and", "logical_or", "logical_xor"]
     ),
     case("&", lambda m: m.x & m.y, **FLAGS),
     case("|", lambda m: m.x | m.y, **FLAGS),
@@ -124,11 +181,30 @@ BINARY = [
     case("where", lambda m: torch.where(m.b, m.x, m.y), b=mask(3, 4), **XY),
     case("where, scalar behind", lambda m: torch.where(m.b, m.x, 2.0), b=mask(3, 4), **X),
     case("where, zero behind", lambda m: torch.where(m.b, m.x, 0.0), b=mask(3, 4), **X),
-    case("where, scalar in front", lambda m: torch.where(m.b, 2.0, m.x), b=mask(3, 4), **X),
+    case(
+        "where, scalar in front",
+        lambda m: torch.where(m.b, 2.0, m.x),
+        b=mask(3, 4),
+        **X,
+        conservative=known(MASK_PARAMETER, "nonzero x.0", "nonzero x.1"),
+    ),
     case("where, scalars", lambda m: torch.where(m.b, 2.0, 1.0), b=mask(3, 4)),
     case("masked_fill", lambda m: m.x.masked_fill(m.b, 0.0), b=mask(3, 4), **X),
-    case("masked_fill, minus infinity", lambda m: m.x.masked_fill(m.b, -9e9), b=mask(4), **X),
-    case("masked_fill, by a tensor", lambda m: m.x.masked_fill(m.b, m.v), b=mask(3, 4), v=(), **X),
+    case(
+        "masked_fill, minus infinity",
+        lambda m: m.x.masked_fill(m.b, -9e9),
+        b=mask(4),
+        **X,
+        conservative=known(MASK_PARAMETER, "nonzero x.1"),
+    ),
+    case(
+        "masked_fill, by a tensor",
+        lambda m: m.x.masked_fill(m.b, m.v),
+        b=mask(3, 4),
+        v=(),
+        **X,
+        conservative=known(MASK_PARAMETER, "nonzero x.0", "nonzero x.1"),
+    ),
     case("prelu", lambda m: F.prelu(m.x, m.w), x=(3, 4, 5), w=(4,)),
     case("prelu, one", lambda m: F.prelu(m.x, m.w), x=(3, 4), w=(1,)),
     case("prelu, vector", lambda m: F.prelu(m.x, m.w), x=(4,), w=(1,)),
@@ -166,7 +242,23 @@ def _given_part(m: object) -> Tensor:
 IN_PLACE = [
     *(
         case(f"{name}_", lambda m, name=name: _written(m.x, f"{name}_"), **X)
-        for name in "relu neg abs sigmoid tanh exp floor ceil round sin square zero silu hardswish leaky_relu".split()
+        for name in [
+            "relu",
+            "neg",
+            "abs",
+            "sigmoid",
+            "tanh",
+            "exp",
+            "floor",
+            "ceil",
+            "round",
+            "sin",
+            "square",
+            "zero",
+            "silu",
+            "hardswish",
+            "leaky_relu",
+        ]
         if hasattr(Tensor, f"{name}_")
     ),
     case("relu_, function", lambda m: F.relu(m.x.clone(), inplace=True), **X),
@@ -176,17 +268,23 @@ IN_PLACE = [
     case("threshold_, function", lambda m: F.threshold(m.x.clone(), 0.1, 0, inplace=True), **X),
     *(
         case(f"{name}_, two", lambda m, name=name: _written(m.x, f"{name}_", m.y), x=(3, 4), y=(4,))
-        for name in "add sub mul div floor_divide copy copysign".split()
+        for name in ["add", "sub", "mul", "div", "floor_divide", "copy", "copysign"]
     ),
     case("add_, scalar", lambda m: _written(m.x, "add_", 2), **X),
     case("fill_", lambda m: _written(m.x, "fill_", 2.0), **X),
     case("fill_, zero", lambda m: _written(m.x, "fill_", 0), **X),
     case("fill_, tensor", lambda m: _written(m.x, "fill_", m.y), x=(3, 4), y=()),
-    case("masked_fill_", lambda m: _written(m.x, "masked_fill_", m.b, 1.5), b=mask(3, 4), **X),
+    case(
+        "masked_fill_",
+        lambda m: _written(m.x, "masked_fill_", m.b, 1.5),
+        b=mask(3, 4),
+        **X,
+        conservative=known(MASK_PARAMETER, "nonzero x.0", "nonzero x.1"),
+    ),
     case("clamp_", lambda m: _written(m.x, "clamp_", -1, 1), **X),
     *(
         case(f"{name}_", lambda m, name=name: _written(m.x, f"{name}_"), random=True, **X)
-        for name in "uniform normal exponential log_normal cauchy bernoulli random".split()
+        for name in ["uniform", "normal", "exponential", "log_normal", "cauchy", "bernoulli", "random"]
     ),
     case("geometric_", lambda m: _written(m.x, "geometric_", 0.5), random=True, **X),
     case("bernoulli", lambda m: torch.bernoulli(m.x), x=unit(3, 4), random=True),

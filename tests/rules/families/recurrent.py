@@ -4,8 +4,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from rules.case import Case, case
 
+from rules.case import Case, case, known
+
+BATCH = "rows of the batch would be zero if there is no bias; nobody prunes them"
 aten = torch.ops.aten
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
@@ -20,7 +22,6 @@ def _layer(
     projection: int = 0,
     batch_first: bool = False,
     given: bool = False,
-    conservative: dict[str, str] | None = None,
 ) -> Case:
     """A whole layer of 4 inputs and 3 hidden units on 3 steps of a batch of 2."""
     hidden, inputs, gates = 3, 4, GATES[kind]
@@ -38,6 +39,8 @@ def _layer(
     names = list(shapes)
     shapes["x"] = (2, 3, inputs) if batch_first else (3, 2, inputs)
     count = layers * directions
+    outputs = 3 if kind == "lstm" else 2
+    rows = {} if biases else known(BATCH, "nonzero x.1", *(f"nonzero x.1 of output {n}" for n in range(1, outputs)))
     if given:
         shapes["h"] = (count, 2, out)
         if kind == "lstm":
@@ -52,19 +55,30 @@ def _layer(
         options = (biases, layers, 0.0, False, directions == 2, batch_first)
         return function(m.x, states if kind == "lstm" else h, weights, *options)
 
-    return case(f"{kind}{', ' + text if text else ''}", call, unchecked=True, conservative=conservative or {}, **shapes)
+    return case(f"{kind}{', ' + text if text else ''}", call, unchecked=True, conservative=rows, **shapes)
 
 
 def _step(kind: str, biases: bool = True) -> Case:
     gates = GATES[kind.removesuffix("_cell")]
     bias = {"b": (gates * 3,), "d": (gates * 3,)} if biases else {}
+    rows = {} if biases else known(BATCH, "nonzero x.0")
     states = {"h": (2, 3), "c": (2, 3)} if kind == "lstm_cell" else {"h": (2, 3)}
 
     def call(m: SimpleNamespace) -> Any:
         hx = [m.h, m.c] if kind == "lstm_cell" else m.h
         return getattr(torch, kind)(m.x, hx, m.w, m.u, *((m.b, m.d) if biases else ()))
 
-    return case(kind + ("" if biases else ", no biases"), call, x=(2, 4), w=(gates * 3, 4), u=(gates * 3, 3), unchecked=True, **states, **bias)
+    return case(
+        kind + ("" if biases else ", no biases"),
+        call,
+        x=(2, 4),
+        w=(gates * 3, 4),
+        u=(gates * 3, 3),
+        unchecked=True,
+        conservative=rows,
+        **states,
+        **bias,
+    )
 
 
 def _packed(m: SimpleNamespace, kind: str) -> Any:
@@ -89,11 +103,30 @@ CASES = [
     _layer("rnn_relu"),
     *(_step(f"{kind}_cell") for kind in GATES),
     _step("gru_cell", biases=False),
-    *(case(f"{kind}, packed", lambda m, kind=kind: _packed(m, kind), x=(2, 3, 4), w=(g * 3, 4), u=(g * 3, 3), unchecked=True) for kind, g in GATES.items()),
+    *(
+        case(
+            f"{kind}, packed",
+            lambda m, kind=kind: _packed(m, kind),
+            x=(2, 3, 4),
+            w=(g * 3, 4),
+            u=(g * 3, 3),
+            unchecked=True,
+        )
+        for kind, g in GATES.items()
+    ),
     case(
         "mkldnn_rnn_layer",
         lambda m: aten.mkldnn_rnn_layer(
-            *(t.float() for t in (m.x, m.w, m.u, m.b, m.d, m.h, m.c)), False, [], 2, m.hidden, 1, True, False, False, False
+            *(t.float() for t in (m.x, m.w, m.u, m.b, m.d, m.h, m.c)),
+            False,
+            [],
+            2,
+            m.hidden,
+            1,
+            True,
+            False,
+            False,
+            False,
         )[:3],
         x=(2, 3, 4),
         w=(12, 4),

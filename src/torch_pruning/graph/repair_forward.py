@@ -1,0 +1,94 @@
+"""Repairs downstream: a value that pruning makes too large or small by a factor, and what undoes that behind it.
+
+The mean of squares in a normalisation written out, `weight * x * rsqrt(mean(x ** 2) + eps)`, cannot be set right before
+the mean, where x goes on to other readers, but it can behind it: in `eps` and in `weight`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from torch_pruning.graph.regions import MOVING
+from torch_pruning.trace.program import Call, Value
+
+_SAME = frozenset(["relu", "neg", "abs", "dropout", "leaky_relu", "expand", "expand_as", "broadcast_to", *MOVING])
+_POWERS = {"sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0, "square": 2.0}
+
+
+@dataclass(slots=True)
+class Downstream:
+    """`errors` maps a value to e: it is (new size / old size) ** e times what it should be.
+
+    `weights` are parameters that have to be scaled by the power given; `attribute` (module, name) is a float that has
+    to grow by `attribute_power`.
+    """
+
+    modules: Mapping[str, nn.Module]
+    errors: dict[int, float] = field(default_factory=dict)
+    weights: dict[str, tuple[Value, float]] = field(default_factory=dict)
+    attribute: tuple[str, str] | None = None
+    attribute_power: float = 0.0
+
+    def follow(self, calls: list[Call], consumers: Mapping[int, list[Call]], outputs: set[int]) -> bool:
+        """Carry the errors through the calls, which are in order; false where one cannot be undone."""
+        for call in calls:
+            if any(value.index in self.errors for value in call.inputs()) and not self._through(call, consumers):
+                return False
+        return not any(index in outputs for index in self.errors)
+
+    def _through(self, call: Call, consumers: Mapping[int, list[Call]]) -> bool:
+        if call.mutated:
+            return False
+        base = call.op.split(".")[1]
+        first = call.args[0]
+        second = call.args[1] if len(call.args) > 1 else None
+        error = self.errors.get(first.index, 0.0) if isinstance(first, Value) else 0.0
+        if base in _SAME and base not in ("cat", "concat", "concatenate"):
+            return self._set(call, error)
+        if base in _POWERS:
+            return self._set(call, error * _POWERS[base])
+        if base == "pow" and isinstance(second, int | float):
+            return self._set(call, error * second)
+        if base in ("mul", "multiply"):
+            return self._product(call, consumers)
+        if base in ("div", "divide", "true_divide"):
+            return self._set(call, error - (self.errors.get(second.index, 0.0) if isinstance(second, Value) else 0.0))
+        if base == "add" and isinstance(second, float):
+            return self._constant(call, second, error) and self._set(call, error)
+        if base == "linear":
+            return self._weight(call.args[1], -error, consumers)
+        return False
+
+    def _set(self, call: Call, error: float) -> bool:
+        for result in call.results():
+            self.errors[result.index] = error
+        return True
+
+    def _product(self, call: Call, consumers: Mapping[int, list[Call]]) -> bool:
+        """A parameter as the other factor takes the error up; anything else passes it on."""
+        factors = [arg for arg in call.args[:2] if isinstance(arg, Value)]
+        error = sum(self.errors.get(factor.index, 0.0) for factor in factors)
+        for factor in factors:
+            if factor.kind == "state" and self._weight(factor, -error, consumers):
+                return True  # what a scaled parameter gives is right again
+        return self._set(call, error)
+
+    def _weight(self, weight: Value, power: float, consumers: Mapping[int, list[Call]]) -> bool:
+        if weight.kind != "state" or len(consumers.get(weight.index, [])) != 1:
+            return False
+        self.weights[weight.name] = (weight, power)
+        return True
+
+    def _constant(self, call: Call, number: float, error: float) -> bool:
+        """A constant beside the value grows with it: possible for a float attribute of the module that adds it."""
+        if number == 0.0:
+            return True
+        module = self.modules.get(call.where.module)
+        names = [name for name, item in vars(module).items() if type(item) is float and item == number] if module else []
+        if len(names) != 1 or self.attribute is not None:
+            return False
+        self.attribute, self.attribute_power = (call.where.module, names[0]), error
+        return True

@@ -1,0 +1,21 @@
+"""One table with at least one case for every rule: what is called, on which tensors, and where it is too strict."""
+
+from rules.case import Case
+from rules.families import (
+    contraction,
+    create,
+    index,
+    join,
+    normalise,
+    pointwise,
+    recurrent,
+    reduce,
+    shape,
+    spatial,
+)
+
+CASES: list[Case] = [
+    case
+    for family in (shape, join, pointwise, contraction, normalise, reduce, index, spatial, create, recurrent)
+    for case in family.CASES
+]
