@@ -10,10 +10,10 @@ PYTEST_ARGS ?=
 BENCH_ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test lint format bench zoo-torchvision clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 28
 
 setup: $(STAMP)  ## install everything into .venv (once; again when pyproject.toml or constraints.txt changes)
 	@:
@@ -46,6 +46,10 @@ format: $(STAMP)  ## rewrite the sources in the common format
 
 bench: $(STAMP)  ## run the benchmarks
 	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+zoo-torchvision: export OMP_NUM_THREADS := 1
+zoo-torchvision: $(STAMP)  ## every torchvision classification and segmentation model through the oracle (about an hour)
+	@$(BIN)/python benchmarks/zoo/torchvision_models.py
 
 clean:  ## remove caches and build products (for .venv: rm -rf .venv)
 	rm -rf build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch_pruning as tp
 from torch import nn
+
+import torch_pruning as tp
 
 Stages = dict[str, dict[str, float]]  # stage -> {"wall": seconds, "cpu": seconds}
 RATIO = 0.5

@@ -88,7 +88,8 @@ def main(arguments: list[str] | None = None) -> None:
         packages.append("transformers")
     explained = (
         "Building the graph, in evaluation and training mode. `ops` are those recorded in both; `first` is the first "
-        "build of a process; `peak` is resident memory after it, `before` the part of it that imports and the model take.\n"
+        "build of a process; `peak_gb` is resident memory after it, of which imports and the model took "
+        "`peak_before_gb`.\n"
     )
     lines = [[f"{value:,}" if isinstance(value, int) else str(value) for value in line.values()] for line in rows]
     parts = [heading("Scaling", machine(*packages)), explained, table(COLUMNS, lines), "", kinds(results[-1])]

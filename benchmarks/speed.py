@@ -28,8 +28,8 @@ MODELS = [
     "resnet50", "resnet152", "densenet121", "densenet201", "vit_b_16", "convnext_base", "efficientnet_b7", "swin_t",
 ]  # fmt: skip
 COLUMNS = [
-    "model", "tool", "status", "graph_s", "plan_s", "surgery_s", "total_s", "total_cpu_s", "first_total_s", "parameters",
-    "note",
+    "model", "tool", "status", "graph_s", "plan_s", "surgery_s", "total_s", "total_cpu_s", "first_total_s",
+    "parameters", "note",
 ]  # fmt: skip
 
 
@@ -135,8 +135,8 @@ def main(arguments: list[str] | None = None) -> None:
         writer.writerows(rows)
     about = machine("torch", "torchvision")
     explained = (
-        "Seconds, medians; `first run` is the first of a process, which pays for PyTorch's own imports. `factor` compares "
-        "processor times. The surgery of this package includes running the pruned model on fake tensors.\n"
+        "Seconds, medians; `first run` is the first of a process, which pays for PyTorch's own imports. `factor` "
+        "compares processor times. The surgery of this package includes running the pruned model on fake tensors.\n"
     )
     text = "\n".join([heading("Speed", about), explained, markdown(rows, tools), ""])
     options.out.with_suffix(".md").write_text(text)

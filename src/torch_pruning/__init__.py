@@ -19,12 +19,14 @@ from torch_pruning.planning.verify import Verification, verify
 from torch_pruning.pruner.decide import plan, prune
 from torch_pruning.pruner.report import PruneReport
 from torch_pruning.rules.registry import register_rule
+from torch_pruning.trace.tracer import Example
 
 __version__ = "0.1.0"
 
 __all__ = [
     "DependencyGraph",
     "DependencyPlan",
+    "Example",
     "Graph",
     "Plan",
     "PruneReport",

@@ -99,3 +99,17 @@ class TrainingHead(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = torch.relu(self.stem(x))
         return (self.head(x), self.auxiliary(torch.tanh(x))) if self.training else (self.head(x),)
+
+
+class Heads(nn.Module):
+    """A width seen as heads x head dim for a while."""
+
+    def __init__(self, heads: int = 3) -> None:
+        super().__init__()
+        self.heads = heads
+        self.inner, self.outer = nn.Linear(4, 12), nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, _ = x.shape
+        split = torch.tanh(self.inner(x).view(batch, tokens, self.heads, -1).transpose(1, 2))
+        return self.outer(split.transpose(1, 2).flatten(2))

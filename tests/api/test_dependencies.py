@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.api.models import Concatenated, Grouped, OneAxisTwice, Shared, Split, TrainingHead, TwoWidths
+from tests.api.models import Concatenated, Grouped, Heads, OneAxisTwice, Shared, Split, TrainingHead, TwoWidths
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer, alexnet, densenet121, resnet18, vgg11
 from torchvision.models.resnet import Bottleneck, ResNet
@@ -282,6 +282,25 @@ def test_shared_layers_and_tied_tables_come_once() -> None:
     assert model.head.weight is model.table.weight
 
 
+def test_parametrized_layer_is_one_step() -> None:
+    """What computes its weight belongs to the layer; magnitude and direction go together, by inputs and by outputs."""
+    first, second = (nn.utils.parametrizations.weight_norm(nn.Linear(*sizes)) for sizes in ((4, 6), (6, 5)))
+    model, inputs = nn.Sequential(first, nn.ReLU(), second).double().eval(), torch.randn(3, 4).double()
+    kept = [0, 2, 3, 5]
+    direction = second.parametrizations.weight
+    with torch.no_grad():
+        # The norm of a row is over the inputs that are left.
+        rows = torch._weight_norm(direction.original1[:, kept], direction.original0, 0)
+        expected = nn.functional.linear(torch.relu(first(inputs))[:, kept], rows, second.bias)
+    plan = Graph().build_dependency(model, inputs).get_pruning_plan(first, pruning.prune_linear, [1, 4])
+    assert [(dependency.handler.__name__, dependency.layer) for dependency, _ in plan.plan] == [
+        ("prune_linear", first), ("relu", None), ("prune_related_linear", second)
+    ]  # fmt: skip
+    assert [row.num_pruned for row in plan.rows] == [2 * (4 + 1 + 1), 0, 2 * 5]
+    assert plan.exec() == 22
+    torch.testing.assert_close(model(inputs), expected, rtol=1e-12, atol=0)
+
+
 def test_what_runs_in_training_only_is_listed_too() -> None:
     model, inputs = TrainingHead().eval(), torch.randn(2, 4)
     graph = Graph().build_dependency(model, inputs)
@@ -299,6 +318,25 @@ def test_what_runs_in_training_only_is_listed_too() -> None:
     check(model, plan, inputs)
     with pytest.raises(FrozenAxisError, match="dimension 1 of a model output"):
         graph.get_pruning_plan(model.auxiliary, pruning.prune_linear, [0])
+
+
+@pytest.mark.parametrize(
+    ("idxs", "split"), [(range(4, 8), [1]), ([1, 5, 9], [1]), ([0, 5, 10], [0, 5, 10])], ids=["head", "same", "lanes"]
+)
+def test_every_operator_is_listed_once(idxs: Sequence[int], split: list[int]) -> None:
+    """Also where it is reached through heads and through head dims; positions are those of the dimension that shrinks."""
+    model, inputs = Heads().eval(), torch.randn(2, 5, 4)
+    plan = Graph().build_dependency(model, inputs).get_pruning_plan(model.inner, pruning.prune_linear, idxs)
+    assert [(row.dependency.handler.__name__, row.idxs) for row in plan.rows] == [
+        ("prune_linear", list(idxs)),
+        ("view", split),
+        ("transpose", split),
+        ("tanh", split),
+        ("transpose", split),
+        ("flatten", list(idxs)),
+        ("prune_related_linear", list(idxs)),
+    ]
+    check(model, plan, inputs)
 
 
 def test_followers_are_named() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import linecache
 import math
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ from torch_pruning.graph.groups import Group
 from torch_pruning.importance.weight import RandomScore
 from torch_pruning.planning.build import build_plan
 from torch_pruning.planning.plan import Plan
-from torch_pruning.planning.verify import verify
+from torch_pruning.planning.verify import TOLERANCE, verify
 from torch_pruning.pruner.allot import Rounding, admissible_steps, choose_units, keeping_guards, random_choice
 from torch_pruning.pruner.decide import plan
 from torch_pruning.trace.program import Where, tensors_in
@@ -41,7 +40,6 @@ NOT_FOLDED = frozenset(
         "stock_returned_weights",
         "scale_by_attribute",
         "query_key_norms",
-        "rms_norm_by_hand",
         "mean_over_channels",
         "number_of_size",
     ]
@@ -193,12 +191,14 @@ def random_plan(graph: Graph, seed: int, *, exact_only: bool) -> Plan:
 
 def uneven_plan(graph: Graph, seed: int) -> Plan:
     """A plan over all exact groups in which every cluster loses a share of its own, at least one step."""
-    generator = random.Random(seed)
     counts: dict[Free, int] = {}
-    for cluster in graph.clusters:
+    for number, cluster in enumerate(graph.clusters, seed):
         steps = admissible_steps(cluster, graph, Rounding())
         if exact_axes(graph).issuperset(cluster.axes) and len(steps) > 1:
-            counts.update(cluster.counts(generator.choice(steps[:-1])))
+            # Single units change layouts as well: that has a test of its own.
+            several = [t for t in steps[:-1] if min(cluster.counts(t).values()) > 1]
+            several = several or steps[:-1]
+            counts.update(cluster.counts(several[number % len(several)]))  # neighbours differ
     counts = keeping_guards(graph, counts)
     return build_plan(graph, choose_units(graph, counts, RandomScore(seed), dict(named_tensors(graph.model))))
 
@@ -221,23 +221,31 @@ def check_exactness(case: Case) -> None:
     if not any(case.exact(stated) for stated in case.groups):
         return
     for seed in SEEDS:
-        torch.manual_seed(seed)
-        model = built(case)
-        graph = build_graph(model, [case.example()])
-        chosen = random_plan(graph, seed, exact_only=True) if seed else uneven_plan(graph, seed)
-        pruned = {change.name for change in chosen.groups}
-        matched: list[Group] = []
-        for stated in case.groups:
-            matched.append(_match(case, graph, stated, matched))
-            if matched[-1].axis in exact_axes(graph):
-                assert (matched[-1].name in pruned) != stated.guarded, f"{stated}: pruned are {pruned}"
-        before = _state(model)
-        for mode in ("eval", "train") if case.train else ("eval",):
-            seen = verify(model, chosen, mode=mode)
-            assert seen.exact, f"seed {seed}: {seen}\n{chosen}\n{_show(graph)}"
-        _assert_same(before, _state(model))
-        chosen.check()
-        _assert_same(before, _state(model))
+        # A plan that happens to remove only what the outputs do not show is drawn again.
+        assert any(_is_exact(case, draw) for draw in (seed, seed + 10, seed + 20)), f"nothing was seen from seed {seed}"
+
+
+def _is_exact(case: Case, seed: int) -> bool:
+    """Asserts that one random plan equals masking; False if the outputs hardly show what it removes."""
+    torch.manual_seed(seed)
+    model = built(case)
+    graph = build_graph(model, [case.example()])
+    chosen = random_plan(graph, seed, exact_only=True) if seed % 10 else uneven_plan(graph, seed)
+    pruned = {change.name for change in chosen.groups}
+    matched: list[Group] = []
+    for stated in case.groups:
+        matched.append(_match(case, graph, stated, matched))
+        if matched[-1].axis in exact_axes(graph):
+            assert (matched[-1].name in pruned) != stated.guarded, f"{stated}: pruned are {pruned}"
+    before = _state(model)
+    seen = [verify(model, chosen, mode=mode) for mode in (("eval", "train") if case.train else ("eval",))]
+    _assert_same(before, _state(model))
+    chosen.check()
+    _assert_same(before, _state(model))
+    for each in seen:
+        assert each.exact or each.degenerate, f"seed {seed}: {each}\n{chosen}\n{_show(graph)}"
+        assert each.error <= TOLERANCE, f"seed {seed}: {each}\n{chosen}\n{_show(graph)}"
+    return all(each.exact for each in seen)
 
 
 def check_marks_are_true(case: Case) -> None:

@@ -301,7 +301,7 @@ CASES = (
         (Frozen("a:0", "never pruned", "self.b(self.a("), Frozen("c:1", "never pruned", "self.b(self.a(")),
     ),
     Case(scripted_function, _rows, _both),
-    Case(scripted_literals, _rows, (Units("b:0 c:1", 7),), (Frozen("a:0", "literal", "scripted_view(self.a(x))"),)),
+    Case(scripted_literals, _rows, (Units("b:0 c:1", 7),), (Frozen("a:0", "size", "scripted_view(self.a(x))"),)),
     Case(hooked, _rows, (Units("a:0 scale:0 b:1", 8), _both[1])),
     Case(closures, _rows, _both),
     Case(training_head, _rows, (Units("a:0 auxiliary:1 b:1", 8), _both[1])),

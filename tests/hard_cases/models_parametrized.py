@@ -34,6 +34,8 @@ class lstm_stacked_bidirectional(nn.Module):
 
 
 class lstm_projected(nn.Module):
+    """torch knows that there is a projection by its width, so the width that it projects stays."""
+
     def __init__(self) -> None:
         super().__init__()
         self.rnn = nn.LSTM(6, 8, proj_size=4, batch_first=True)
@@ -218,10 +220,8 @@ CASES = (
     Case(
         lstm_projected,
         _tokens,
-        (
-            Units("rnn.weight_hr_l0:0 rnn.weight_hh_l0:1 head:1", 4),
-            Units("rnn.weight_hr_l0:1 rnn.weight_ih_l0:0", 8),
-        ),
+        (Units("rnn.weight_hr_l0:0 rnn.weight_hh_l0:1 head:1", 4),),
+        (Frozen("rnn.weight_hr_l0:1", "a projection is told by its width", "self.rnn(x)"),),
     ),
     Case(gru_with_state, _tokens, (Units("rnn.weight_ih_l0:0 rnn.weight_hh_l0:1 head:1", 8),)),
     Case(plain_rnn, _tokens, (Units("rnn.weight_ih_l0:0 rnn.weight_hh_l0:1 head:1", 8),)),

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import drive
+import models_attention
 import models_grouped_queries
 import models_parametrized
 import models_sizes
@@ -18,7 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import torch_pruning as tp
+from torch_pruning.axes.expression import Free
+from torch_pruning.errors import CheckError
 from torch_pruning.graph.graph import build_graph
+from torch_pruning.planning.build import build_plan, keep_first
 from torch_pruning.trace.tracer import Example
 
 pytestmark = pytest.mark.models
@@ -153,6 +157,22 @@ def test_transposed_linear_layers_of_transformers() -> None:
     drive.random_plan(graph, 0, exact_only=False).exec()
     with torch.no_grad():
         assert model(**inputs).logits.shape == (2, 5, 50)
+
+
+def test_a_layout_that_the_code_cannot_view_is_refused() -> None:
+    """With one dim per head, `reshape` no longer copies, and the `view` after it fails: refused, nothing changed."""
+    case = next(case for case in models_attention.CASES if case.name == "fused_by_split")
+    model = drive.built(case)
+    graph = build_graph(model, [case.example()])
+    counts: dict[Free, int] = {}
+    for cluster in graph.clusters:
+        dims = any(graph.group_of[axis].size == 4 for axis in cluster.axes)
+        counts.update(cluster.counts(1 if dims else cluster.steps))
+    plan = build_plan(graph, keep_first(graph, counts))
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(CheckError, match="does not run: RuntimeError: view size is not compatible"):
+        plan.exec()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 class ListInput(nn.Module):

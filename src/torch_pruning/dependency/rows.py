@@ -148,6 +148,7 @@ class _Writer:
         self.entry = next((entry for entry in entries if entry in self.affected), entries[0])
         self.affected_layers = {owner.path for owner in (self.owner(*entry) for entry in affected) if owner.layer}
         self.operators: set[tuple[Any, ...]] = set()
+        self.listed: set[int] = set()
         self.positions: dict[str, list[int]] = {}
 
     # ---- walking
@@ -248,7 +249,9 @@ class _Writer:
         node = Node(call.where.module or type(self.graph.model).__name__, op)
         key = (call.op, call.where)
         self.operators.add(key)
-        if key not in earlier:
+        # A call is reached again where it carries several axes at once, heads and what lies within them.
+        if key not in earlier and id(call) not in self.listed:
+            self.listed.add(id(call))
             results = {value.index for value in call.results()}
             index, dim = next((port for port in visit.ports if port[0] in results), visit.ports[0])
             axis = axes_of(flow.values[index], flow.inferred, self.graph.axes)[dim]

@@ -28,7 +28,8 @@ class Cluster:
 
     def counts(self, t: int) -> dict[Free, int]:
         """The counts of all axes at step t of `steps`."""
-        return {axis: axis.size // self.steps * t for axis in self.axes}
+        steps = self.steps
+        return {axis: axis.size // steps * t for axis in self.axes}
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ class Constraints:
     guards: list[GuardCheck] = field(default_factory=list)
     number_uses: list[NumberUse] = field(default_factory=list)
     at_least_two: set[Free] = field(default_factory=set)
+    _known: set[Polynomial] = field(default_factory=set, repr=False)  # those of `counts`
 
 
 def collect(programs: Sequence[Inferred], of_state: Mapping[str, tuple[Axis, ...]]) -> Constraints:
@@ -203,7 +204,7 @@ def _constrain(polynomial: Polynomial, where: Any, axes: list[Axis], result: Con
     if polynomial == _ZERO:
         return
     polynomial = _cancelled(polynomial)
-    if any(result_.polynomial in (polynomial, -polynomial) for result_ in result.counts):
+    if polynomial in result._known or -polynomial in result._known:
         return
     # Only homogeneous equations can be met by scaling counts; a constant term ties them to a number of the code.
     if () in polynomial.terms or len(polynomial.terms) < 2:
@@ -213,6 +214,7 @@ def _constrain(polynomial: Polynomial, where: Any, axes: list[Axis], result: Con
                 symbol.reason = Reason(text, where)
         return
     result.counts.append(CountConstraint(polynomial, where))
+    result._known.add(polynomial)
 
 
 def _cancelled(polynomial: Polynomial) -> Polynomial:
@@ -232,6 +234,7 @@ def refreeze(result: Constraints) -> None:
     while changed:
         changed = False
         constraints, result.counts = result.counts, []
+        result._known.clear()
         for constraint in constraints:
             polynomial = _constants(constraint.polynomial)
             before = {symbol for symbol in polynomial.symbols if isinstance(symbol, Free)}

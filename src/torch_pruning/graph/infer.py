@@ -120,7 +120,7 @@ def _apply(call: Call, inferred: Inferred, of_state: Mapping[str, tuple[Axis, ..
 
     def convert(item: Any) -> Any:
         if isinstance(item, Value):
-            return Operand(item.index, axes_of(item, inferred, of_state), item.name, item.dtype)
+            return Operand(item.index, axes_of(item, inferred, of_state), item.name, item.dtype, call)
         if isinstance(item, list):
             return [convert(child) for child in item]
         return item

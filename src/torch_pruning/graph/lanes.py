@@ -26,14 +26,16 @@ def find_lanes(inferred: Iterable[Inferred], of_state: Mapping[str, tuple[Axis, 
             for leaf in {leaf for axis in mixing.carried for leaf in leaves(axis)} & candidates.keys():
                 candidates[leaf] -= mixed
     chosen: dict[Free, tuple[Free, ...]] = {}
+    taken: set[Free] = set()
     for leaf in sorted(candidates, key=lambda leaf: leaf.serial):
         # Of two axes, only one can run over the other.
         over = [lane for lane in candidates[leaf] if leaf not in chosen.get(lane, ()) and lane is not leaf]
         over = [lane for lane in over if not chosen.get(lane)]
         # Where each could run over the other, as after a channel shuffle, the inner factor of the first split does.
         over = [lane for lane in over if lane.serial < leaf.serial or leaf not in candidates.get(lane, ())]
-        if over and not any(leaf in lanes for lanes in chosen.values()):
+        if over and leaf not in taken:
             chosen[leaf] = tuple(sorted(over, key=lambda lane: lane.serial))
+            taken.update(over)
     return chosen
 
 

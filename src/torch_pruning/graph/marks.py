@@ -25,18 +25,24 @@ class _OfProgram:
         self.finder = RepairFinder(inferred, modules)
         self.found: dict[ScaleRepair, Repair | None] = {}
         self.rows: list[tuple[Free, Mark, list[Repair] | None]] = []
+        self.read = {value.name for call in inferred.calls for value in call.inputs()}
+        self.asked: set[Repair | None] = set()
 
     def collect(self, of_state: Mapping[str, tuple[Axis, ...]], uses: Iterable[NumberUse]) -> None:
         for leaf, marks in find_marks(self.inferred, of_state).items():
             for mark in marks:
                 self.rows.append((leaf, mark, self._repairs([mark.repair] if mark.repair else [])))
+        by_event: dict[int, list[ScaleRepair]] = {}
+        for repair in self.inferred.facts.number_repairs:
+            by_event.setdefault(repair.event, []).append(repair)
         for use in uses:
-            wanted = [repair for repair in self.inferred.facts.number_repairs if repair.event == use.event]
+            wanted = by_event.get(use.event, [])
             if use.event < 0:
                 wanted = [use.repair] if use.repair else []
             repairs = self._repairs(wanted, use.size) if use.size is not None else None
             mark = Mark("its size is used as a number", use.where, self.inferred.program.mode, count_only=True)
             self.rows += [(leaf, mark, repairs) for leaf in use.axes]
+        self.asked = set(self.found.values())
 
     def _repairs(self, wanted: list[ScaleRepair], size: Ratio | None = None) -> list[Repair] | None:
         """One repair for each that is wanted; None if one cannot be found, or none is wanted."""
@@ -48,10 +54,7 @@ class _OfProgram:
 
     def allows(self, repair: Repair) -> bool:
         """Whether scaling the targets is right in this program too: it asks for the same, or does not read them."""
-        if repair in self.found.values():
-            return True
-        names = {target.tensor for target in repair.targets}
-        return not any(value.name in names for call in self.inferred.calls for value in call.inputs())
+        return repair in self.asked or self.read.isdisjoint(target.tensor for target in repair.targets)
 
 
 def find_all_marks(

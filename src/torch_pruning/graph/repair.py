@@ -29,6 +29,7 @@ from torch_pruning.graph.regions import (
 )
 from torch_pruning.graph.repair_forward import Downstream
 from torch_pruning.rules.call import ScaleRepair
+from torch_pruning.rules.operand import Operand
 from torch_pruning.trace.program import Call, Value
 
 # Elementwise functions with f(s x) = s f(x) for s > 0, entry by entry, in their first argument.
@@ -80,27 +81,30 @@ class RepairFinder:
         self.modules = modules
         self.producer: dict[int, tuple[Call, int]] = {}
         self.consumers: dict[int, list[Call]] = {}
-        for call in inferred.calls:
+        self.positions: dict[int, int] = {}
+        self.by_where: dict[int, Call] = {}  # every call has a place of its own
+        for position, call in enumerate(inferred.calls):
+            self.positions[id(call)] = position
+            self.by_where.setdefault(id(call.where), call)
             for index, value in enumerate(call.results()):
                 self.producer[value.index] = (call, index)
             for value in {value.index: value for value in call.inputs()}.values():
                 self.consumers.setdefault(value.index, []).append(call)
         self.outputs = {value.index for value in (*inferred.program.outputs, *inferred.program.carried)}
 
-    def targets(self, value_index: int, where: object) -> frozenset[Target] | None:
-        """The parameters to scale so that this value is scaled where the op at `where` reads it; None if there are none."""
-        value = self.inferred.program.values[value_index]
+    def targets(self, operand: Operand) -> frozenset[Target] | None:
+        """The parameters to scale so that this operand is scaled for its reader alone; None if there are none."""
+        value = self.inferred.program.values[operand.value]
         if value.kind == "state":
             return None
         search = _Search()
-        sinks = {id(call) for call in self.consumers.get(value_index, []) if call.where is where}
-        ok = self._scale(value, everything(value.shape), search) and self._consistent(search, value_index, sinks)
+        ok = self._scale(value, everything(value.shape), search) and self._consistent(search, operand)
         return frozenset(search.targets) if ok and search.targets else None
 
-    def weight(self, value_index: int, where: object) -> frozenset[Target] | None:
-        """All of a weight that only the op at `where` reads."""
-        value = self.inferred.program.values[value_index]
-        if value.kind != "state" or len(self.consumers.get(value_index, [])) != 1:
+    def weight(self, operand: Operand) -> frozenset[Target] | None:
+        """All of a weight that nothing else reads."""
+        value = self.inferred.program.values[operand.value]
+        if value.kind != "state" or len(self.consumers.get(operand.value, [])) != 1:
             return None
         return frozenset({Target(value.name, 0, tuple(range(value.shape[0])))})
 
@@ -110,23 +114,22 @@ class RepairFinder:
             assert wanted.axis is not None
             size = (size_polynomial(wanted.axis), Polynomial.constant(1))
         if wanted.attribute:
-            found = self.weight(wanted.operand.value, wanted.where)
+            found = self.weight(wanted.operand)
             attribute = (wanted.where.module, wanted.attribute)
             return Repair(found, wanted.power, size, attribute, where=str(wanted.where)) if found else None
-        found = self.targets(wanted.operand.value, wanted.where)
+        found = self.targets(wanted.operand)
         if found:
             return Repair(found, wanted.power, size, where=str(wanted.where))
         return self.behind(wanted, size)
 
     def behind(self, wanted: ScaleRepair, size: Ratio) -> Repair | None:
-        """The repair behind the op at `where`: its result is wrong by the power `-wanted.power`."""
-        calls = self.inferred.calls
-        start = next((i for i, call in enumerate(calls) if call.where is wanted.where), None)
+        """The repair behind the op that reads the operand: its result is wrong by the power `-wanted.power`."""
+        start = self.by_where.get(id(wanted.where))
         if start is None or not wanted.power:
             return None
         search = Downstream(self.modules)
-        search.errors.update({result.index: -wanted.power for result in calls[start].results()})
-        if not search.follow(calls[start + 1 :], self.consumers, self.outputs):
+        search.errors.update({result.index: -wanted.power for result in start.results()})
+        if not search.follow(self.consumers, self.positions, self.outputs):
             return None
         powers = {power for _, power in search.weights.values()}
         if len(powers) != 1:
@@ -210,11 +213,11 @@ class RepairFinder:
 
     # ---- forwards: nothing else may see the factor
 
-    def _consistent(self, search: _Search, start: int, sinks: set[int]) -> bool:
+    def _consistent(self, search: _Search, start: Operand) -> bool:
         """Every other reader makes of a scaled value what was asked for, or reads none of the region."""
         for index, region in search.regions.items():
             for call in self.consumers.get(index, []):
-                if not (index == start and id(call) in sinks) and not self._follows(call, index, region, search):
+                if not (index == start.value and call is start.reader) and not self._follows(call, index, region, search):
                     return False
         return True
 

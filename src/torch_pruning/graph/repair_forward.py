@@ -6,6 +6,7 @@ the mean, where x goes on to other readers, but it can behind it: in `eps` and i
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -32,11 +33,25 @@ class Downstream:
     attribute: tuple[str, str] | None = None
     attribute_power: float = 0.0
 
-    def follow(self, calls: list[Call], consumers: Mapping[int, list[Call]], outputs: set[int]) -> bool:
-        """Carry the errors through the calls, which are in order; false where one cannot be undone."""
-        for call in calls:
-            if any(value.index in self.errors for value in call.inputs()) and not self._through(call, consumers):
+    def follow(self, consumers: Mapping[int, list[Call]], positions: Mapping[int, int], outputs: set[int]) -> bool:
+        """Carry the errors through the calls that read them, in order; false where one cannot be undone.
+
+        `positions` maps the identity of a call to its place in the program.
+        """
+        ahead = [(positions[id(call)], call) for index in self.errors for call in consumers.get(index, [])]
+        heapq.heapify(ahead)
+        done = -1
+        while ahead:
+            position, call = heapq.heappop(ahead)
+            if position == done:
+                continue
+            done = position
+            if not self._through(call, consumers):
                 return False
+            for result in call.results():
+                if result.index in self.errors:
+                    for reader in consumers.get(result.index, []):
+                        heapq.heappush(ahead, (positions[id(reader)], reader))
         return not any(index in outputs for index in self.errors)
 
     def _through(self, call: Call, consumers: Mapping[int, list[Call]]) -> bool:

@@ -31,19 +31,18 @@ def freeze_unused(
         reason = Reason(f"{name} never ran in any trace")
         for axis in of_state[name]:
             freeze(axis, reason)
-    prefixes: dict[str, set[int]] = {}
+    names = sorted(used & of_state.keys())
+    running = {prefix for name in names for prefix in _prefixes(name)}
+    near: dict[str, set[int]] = {}  # prefix of a module -> sizes that are not known in it
     for name in unused if siblings else ():
-        around = _around(name, used)
-        prefixes.setdefault(around, set()).update(axis.size for axis in of_state[name] if axis.size > 1)
-    for around, sizes in prefixes.items():
-        for other in used & of_state.keys():
-            if other.startswith(around):
-                for axis in of_state[other]:
-                    if axis.size in sizes:
-                        freeze(
-                            axis,
-                            Reason(f"a tensor beside it in {around.rstrip('.') or 'the model'} never ran in any trace"),
-                        )
+        around = next((prefix for prefix in _prefixes(name) if prefix in running), "")
+        near.setdefault(around, set()).update(axis.size for axis in of_state[name] if axis.size > 1)
+    for name in names if near else ():
+        for around in near.keys() & {*_prefixes(name), ""}:
+            reason = Reason(f"a tensor beside it in {around.rstrip('.') or 'the model'} never ran in any trace")
+            for axis in of_state[name]:
+                if axis.size in near[around]:
+                    freeze(axis, reason)
     return unused
 
 
@@ -56,15 +55,16 @@ def follow_copies(
     read it in the place of the other. On the meta device, where there are no values to compare, equal shapes will do.
     """
     used = _used(programs)
+    buffers: dict[str, list[str]] = {}  # those of each module that ran
+    for name, tensor in tensors.items():
+        if name in used and not isinstance(tensor, nn.Parameter):
+            buffers.setdefault(name.rpartition(".")[0], []).append(name)
     found: set[str] = set()
     for name, tensor in tensors.items():
         if name in used or isinstance(tensor, nn.Parameter) or not tensor.dim():
             continue
-        module = name.rpartition(".")[0]
         originals = [
-            other
-            for other in used & tensors.keys()
-            if other.rpartition(".")[0] == module and _is_copy(tensor, tensors[other])
+            other for other in buffers.get(name.rpartition(".")[0], []) if _is_copy(tensor, tensors[other])
         ]
         if len(originals) == 1:
             reason = Reason(f"{name} is a copy of {originals[0]}")
@@ -75,7 +75,7 @@ def follow_copies(
 
 
 def _is_copy(tensor: torch.Tensor, other: torch.Tensor) -> bool:
-    if isinstance(other, nn.Parameter) or (tensor.shape, tensor.dtype) != (other.shape, other.dtype):
+    if (tensor.shape, tensor.dtype) != (other.shape, other.dtype):
         return False
     return tensor.is_meta or other.is_meta or torch.equal(tensor.to(other.device), other)
 
@@ -91,12 +91,7 @@ def _used(programs: Iterable[Inferred]) -> set[str]:
     return used
 
 
-def _around(name: str, used: set[str]) -> str:
-    """The prefix of the smallest enclosing module in which something ran."""
+def _prefixes(name: str) -> list[str]:
+    """Those of the modules around a tensor, the smallest first: "a.b.weight" -> ["a.b.", "a."]."""
     parts = name.split(".")[:-1]
-    while parts:
-        prefix = ".".join(parts) + "."
-        if any(other.startswith(prefix) for other in used):
-            return prefix
-        parts.pop()
-    return ""
+    return [".".join(parts[:length]) + "." for length in range(len(parts), 0, -1)]

@@ -76,7 +76,7 @@ def _scales(
         change = repair.change(counts)
         if change == 1.0:
             continue
-        for target in repair.targets:
+        for target in sorted(repair.targets, key=lambda target: (target.tensor, target.dim, target.positions)):
             key = (target.tensor, target.dim, target.positions)
             scales[key] = scales.get(key, 1.0) * change**repair.power
         if repair.attribute is not None:

@@ -69,8 +69,8 @@ class Statistic:
 class ScaleRepair:
     """Scaling `operand` by (new size / old size) ** `power` makes up for a number that the size enters.
 
-    The size is that of `axis`, or of the value use `event`. With `weight_only` the operand is a weight that is scaled
-    itself, and the attribute `attribute` of the module by the power -1.
+    The size is that of `axis`, or of the value use `event`. With an `attribute` the operand is a weight that is
+    scaled itself, and that attribute of the module by the power -1.
     """
 
     operand: Operand

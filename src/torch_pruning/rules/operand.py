@@ -17,6 +17,7 @@ class Operand:
     axes: tuple[Axis, ...]
     name: str = ""
     dtype: Any = None
+    reader: Any = None  # the recorded call that reads it; rules pass it on unseen
 
     @property
     def shape(self) -> tuple[int, ...]:
