@@ -324,7 +324,7 @@ def test_what_runs_in_training_only_is_listed_too() -> None:
     ("idxs", "split"), [(range(4, 8), [1]), ([1, 5, 9], [1]), ([0, 5, 10], [0, 5, 10])], ids=["head", "same", "lanes"]
 )
 def test_every_operator_is_listed_once(idxs: Sequence[int], split: list[int]) -> None:
-    """Also where it is reached through heads and through head dims; positions are those of the dimension that shrinks."""
+    """Also where it is reached through heads and through head dims; positions are those of what shrinks there."""
     model, inputs = Heads().eval(), torch.randn(2, 5, 4)
     plan = Graph().build_dependency(model, inputs).get_pruning_plan(model.inner, pruning.prune_linear, idxs)
     assert [(row.dependency.handler.__name__, row.idxs) for row in plan.rows] == [

@@ -82,10 +82,8 @@ class RepairFinder:
         self.producer: dict[int, tuple[Call, int]] = {}
         self.consumers: dict[int, list[Call]] = {}
         self.positions: dict[int, int] = {}
-        self.by_where: dict[int, Call] = {}  # every call has a place of its own
         for position, call in enumerate(inferred.calls):
             self.positions[id(call)] = position
-            self.by_where.setdefault(id(call.where), call)
             for index, value in enumerate(call.results()):
                 self.producer[value.index] = (call, index)
             for value in {value.index: value for value in call.inputs()}.values():
@@ -124,11 +122,8 @@ class RepairFinder:
 
     def behind(self, wanted: ScaleRepair, size: Ratio) -> Repair | None:
         """The repair behind the op that reads the operand: its result is wrong by the power `-wanted.power`."""
-        start = self.by_where.get(id(wanted.where))
-        if start is None or not wanted.power:
-            return None
         search = Downstream(self.modules)
-        search.errors.update({result.index: -wanted.power for result in start.results()})
+        search.errors.update({result.index: -wanted.power for result in wanted.operand.reader.results()})
         if not search.follow(self.consumers, self.positions, self.outputs):
             return None
         powers = {power for _, power in search.weights.values()}
