@@ -12,7 +12,7 @@ from unittest import mock
 
 from rules.case import Case
 from rules.probe import Variant
-from rules.reality import false_claims, variants
+from rules.reality import claims_of, false_claims, variants
 
 from torch_pruning.axes.expression import Axis, Free, leaves
 from torch_pruning.errors import RuleError
@@ -108,10 +108,18 @@ def _replaced(rule: Rule, new: Rule) -> Iterator[None]:
 def mutations(rule: Rule, cases: list[Case]) -> list[Mutation]:
     """Everything that can be broken in a rule, as far as its cases reach."""
     _Spy.seen.clear()
-    with _replaced(rule, lambda op: rule(_as(_Spy, op))):
+    outcomes: list[Outcome] = []
+
+    def spying(op: OpCall) -> Outcome:
+        outcomes.append(rule(_as(_Spy, op)))
+        return outcomes[-1]
+
+    with _replaced(rule, spying):
         for case in cases:
-            false_claims(case)
-    return [*sorted(_Spy.seen), ZERO, UNLINKED]
+            claims_of(case)
+    axes = [axis for outcome in outcomes for output in outcome.axes for axis in output]
+    says_something = any(leaf.reason is None for axis in axes for leaf in leaves(axis))
+    return [*sorted(_Spy.seen), *((ZERO, UNLINKED) if says_something else ())]
 
 
 def mutant(rule: Rule, mutation: Mutation) -> Rule:

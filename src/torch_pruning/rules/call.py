@@ -305,6 +305,11 @@ class OpCall:
         if expression is not None:
             self.size_is(expression, axis)
 
+    @property
+    def direct(self) -> bool:
+        """Whether the user's code called this op itself, and not a function that is made of it and derives its sizes."""
+        return self.origin is None or self.origin.name.partition(".")[0] == self.op.split(".")[1]
+
     def size_is(self, expression: Expression, axis: Axis) -> None:
         self.facts.equations.append(SizeEquation(expression, axis, self.where))
 
@@ -339,7 +344,8 @@ class OpCall:
         parameters = _parameters(origin.function)
         if parameters is None:
             name_of_op = self.op.split(".")[1]
-            if _OPERATORS.get(origin.name, origin.name).strip("_") != name_of_op.strip("_"):
+            name_of_origin = origin.name.partition(".")[0]  # of an overload called by hand, "split.sizes"
+            if _OPERATORS.get(name_of_origin, name_of_origin).strip("_") != name_of_op.strip("_"):
                 return _UNSEEN
             parameters = tuple(argument.name for argument in self.schema)
         for position, parameter in enumerate(parameters):

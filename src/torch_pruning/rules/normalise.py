@@ -92,8 +92,7 @@ def group_norm(op: OpCall) -> Outcome:
     name = "num_groups" if "num_groups" in op.arguments else "group"
     groups, within = op.split(x.axes[1], op.get(name), "groups of a group norm")
     op.sized(name, groups)
-    if "C" in op.arguments and (op.origin is None or op.origin.name == "native_group_norm"):
-        # Called by hand, it is told all sizes; when group_norm calls it, that reads them off x.
+    if "C" in op.arguments and op.direct:  # when group_norm calls it, that reads the sizes off x
         for size, axis in (("N", x.axes[0]), ("C", x.axes[1]), ("HxW", product(x.axes[2:]))):
             op.sized(size, axis)
     op.statistic(within, "group norm")

@@ -144,6 +144,8 @@ def mkldnn_rnn_layer(op: OpCall) -> Outcome:
     weights = [op.arguments[f"weight{number}"] for number in range(4 if op.get("has_biases", True) else 2)]
     states = [op.arguments["hx_"], op.arguments["cx_"]]
     hidden = op.fresh(op.get("hidden_size"))
+    if op.direct:
+        op.sized("hidden_size", hidden)
     law = _state_law([_Cell(tuple(weights))], states)
     _apply(op, _Cell(tuple(weights)), (x.axes[-1], hidden, hidden), (Along(x, x.axes[-1:]), law), x.axes[:-1])
     op.freeze(x.axes[0], "time steps")

@@ -178,7 +178,7 @@ def tensors_in(tree: Any, *, inside_objects: bool = True) -> Iterator[tuple[torc
         if isinstance(item, torch.Tensor):
             yield item, opaque
             continue
-        if id(item) in seen or isinstance(item, (type, str, bytes, torch.nn.Module)):
+        if id(item) in seen or isinstance(item, (type, str, bytes, int, float, torch.nn.Module)):
             continue
         seen.add(id(item))
         if isinstance(item, dict):

@@ -14,8 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 from torch_pruning.trace.collector import collector_paused
-from torch_pruning.trace.memo import Memo
 from torch_pruning.trace.mathematics import math_sees_sizes
+from torch_pruning.trace.memo import Memo
 from torch_pruning.trace.program import Program, Value, tensors_in
 from torch_pruning.trace.recorder import _HERE, _TORCH, FunctionMode, OpMode, Recorder
 from torch_pruning.trace.substitute import substituted

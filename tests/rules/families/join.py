@@ -6,7 +6,6 @@ from torch.nn import functional as F
 from rules.case import case, known
 
 # Why rules forbid more than they must.
-NO_FUNCTION = "sizes that an op is given without a torch function have no source"
 EMPTY = "nothing of it is used"
 PADDED = "the padding is not zero, but where units are removed there is none"
 REVERSED = "an axis has no way to say that it runs backwards"
@@ -52,14 +51,7 @@ CASES = [
     case("split, shorter end", lambda m: m.x.split(m.n, 1), x=(3, 10), n=4, conservative=known(UNEVEN, "frozen x.1")),
     case("split, sizes", lambda m: m.x.split((m.a, m.b), -1), x=(3, 7), a=3, b=4),
     case("split, sizes in torch", lambda m: torch.split(m.x, [m.a, m.b, m.a], 1), x=(3, 10), a=3, b=4),
-    case(
-        "split.sizes",
-        lambda m: aten.split.sizes(m.x, [m.a, m.b], 1),
-        x=(3, 7),
-        a=3,
-        b=4,
-        conservative=known(NO_FUNCTION, "frozen x.1"),
-    ),
+    case("split.sizes", lambda m: aten.split.sizes(m.x, [m.a, m.b], 1), x=(3, 7), a=3, b=4),
     case("unsafe_split", lambda m: torch.unsafe_split(m.x, m.n, 1), x=(3, 12), n=4),
     case("unsafe_split_with_sizes", lambda m: torch.unsafe_split_with_sizes(m.x, [m.a, m.b], 1), x=(3, 7), a=3, b=4),
     case("split_with_sizes", lambda m: m.x.split_with_sizes([m.a, m.b], 1), x=(3, 7), a=3, b=4),
