@@ -1,6 +1,6 @@
 """Every torchvision classification and segmentation model through the oracle, one subprocess each.
 
-    python benchmarks/zoo/torchvision_models.py --out benchmarks/results/torchvision.csv [--models 'resnet*'] [--limit 600]
+    python benchmarks/zoo/torchvision_models.py [--out FILE.csv] [--models 'resnet*'] [--limit SECONDS]
 
 Per model, with random weights: 40 % of the units of every exact group removed at random, values and parameter gradients
 compared in float64 (evaluation and training mode); then 40 % of every group, inexact ones too: the plan is checked on
@@ -134,7 +134,8 @@ def main() -> None:
             print(json.dumps(row(options.one)))
         except Exception as error:
             traceback.print_exc()
-            print(json.dumps({"model": options.one, "status": "failed", "cause": f"{type(error).__name__}: {error}"[:300]}))
+            cause = f"{type(error).__name__}: {error}"[:300]
+            print(json.dumps({"model": options.one, "status": "failed", "cause": cause}))
         return
     done = {r["model"] for r in csv.DictReader(options.out.open())} if options.out.exists() else set()
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +153,8 @@ def main() -> None:
             found = {"model": name, "status": "timeout", "cause": f"more than {options.limit:.0f} s"}
         with options.out.open("a", newline="") as file:
             csv.DictWriter(file, COLUMNS).writerow(found)
-        print({key: found.get(key) for key in ("model", "status", "error", "gradient_error", "prunable_share", "cause")}, flush=True)
+        shown = ("model", "status", "error", "gradient_error", "prunable_share", "cause")
+        print({key: found.get(key) for key in shown}, flush=True)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ class FrozenAxisError(PruningError, ValueError):
 
 
 class ConstraintError(PruningError, ValueError):
-    """A removal that breaks a relation between sizes in the model's code; the message names what would have to follow."""
+    """A removal that breaks a relation between sizes in the code; the message names what would have to follow."""
 
 
 class BudgetError(PruningError, ValueError):

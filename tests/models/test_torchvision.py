@@ -1,4 +1,4 @@
-"""Real torchvision models through the oracle: one of each family, at small inputs. All of them: `make zoo-torchvision`."""
+"""Real torchvision models through the oracle: one of each family. All of them: `make zoo-torchvision`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,11 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], int, float]] = {
         64,
         0.9,
     ),
-    "deeplabv3_resnet50": (lambda: models.segmentation.deeplabv3_resnet50(weights_backbone=None, aux_loss=True), 32, 0.99),
+    "deeplabv3_resnet50": (
+        lambda: models.segmentation.deeplabv3_resnet50(weights_backbone=None, aux_loss=True),
+        32,
+        0.99,
+    ),
     "lraspp_mobilenet": (lambda: models.segmentation.lraspp_mobilenet_v3_large(weights_backbone=None), 64, 0.99),
 }
 

@@ -50,7 +50,14 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], dict[str, Any]], f
         0.9,
         True,
     ),
-    "mamba": (lambda: T.MambaForCausalLM(T.MambaConfig(vocab_size=100, hidden_size=32, num_hidden_layers=2, state_size=4, pad_token_id=0)), tokens, 0.99, False),
+    "mamba": (
+        lambda: T.MambaForCausalLM(
+            T.MambaConfig(vocab_size=100, hidden_size=32, num_hidden_layers=2, state_size=4, pad_token_id=0)
+        ),
+        tokens,
+        0.99,
+        False,
+    ),
 }
 
 
@@ -77,7 +84,9 @@ def test_grouped_queries_and_rotary_pairs_fall_out_by_themselves() -> None:
     config = T.LlamaConfig(**{**GROUPED, "num_attention_heads": 8})
     graph = tp.build_graph(T.LlamaForCausalLM(config).eval(), [Example(tokens())])
     layer = "model.layers.0.self_attn"
-    of_queries = [g for g in graph.groups if any(m.tensor == f"{layer}.q_proj.weight" and m.dim == 0 for m in g.members)]
+    of_queries = [
+        g for g in graph.groups if any(m.tensor == f"{layer}.q_proj.weight" and m.dim == 0 for m in g.members)
+    ]
     # key-value heads, query heads of each (which may differ from head to head), and rotary pairs
     assert [(group.size, bool(group.lanes)) for group in of_queries] == [(2, False), (4, True), (2, False)]
     keys = {m.tensor for m in of_queries[0].members}

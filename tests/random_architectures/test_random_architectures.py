@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.random_architectures.strategies import Block, RandomNet, networks
 
 import torch_pruning as tp
-from tests.random_architectures.strategies import Block, RandomNet, networks
 from torch_pruning.planning.build import build_plan
 from torch_pruning.pruner.allot import random_choice
 from torch_pruning.trace.tracer import Example

@@ -139,7 +139,8 @@ def test_two_views_of_one_tensor_are_not_two_tensors() -> None:
 
     class Shared(nn.Module):
         def forward(self, x: Tensor) -> list[Tensor]:
-            return [*torch.broadcast_tensors(x, x), *torch.broadcast_tensors(x, x + 1)]
+            y, z = x + 1, x + 2
+            return [*torch.broadcast_tensors(y, y), *torch.broadcast_tensors(y, z)]
 
     program, run = (trace(Shared(), Example(torch.ones(2)), "eval", memo) for memo in (Memo(), Forgetful()))
     assert described(program) == described(run)

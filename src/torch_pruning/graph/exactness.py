@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from torch_pruning.axes.expression import Axis, Free, leaves
 from torch_pruning.graph.infer import Inferred, axes_of
 from torch_pruning.rules.call import ScaleRepair
-from torch_pruning.rules.laws import ZeroSet, zero_set
+from torch_pruning.rules.laws import Law, ZeroSet, zero_set
 from torch_pruning.rules.operand import Operand
-from torch_pruning.trace.program import Where
+from torch_pruning.trace.program import Call, Value, Where
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,31 +80,28 @@ class _ZeroSets:
                 self.by_storage.setdefault(value.storage, []).append(value.index)
             self._spoil_aliases(call, results)
 
-    def evaluate(self, law: object, axes: ZeroSet) -> ZeroSet:
-        return zero_set(law, self._of_operand, self._carried_by, axes)  # type: ignore[arg-type]
+    def evaluate(self, law: Law, axes: ZeroSet) -> ZeroSet:
+        return zero_set(law, self._of_operand, self._carried_by, axes)
 
-    def _enter(self, value: object) -> None:
-        from torch_pruning.trace.program import Value
-
-        assert isinstance(value, Value)
+    def _enter(self, value: Value) -> None:
         if value.index not in self.zero:
             self.zero[value.index] = self._carried(value) if value.kind == "state" else frozenset()
             self.by_storage.setdefault(value.storage, []).append(value.index)
 
-    def _carried(self, value: object) -> ZeroSet:
-        found = self.carried.get(value.index)  # type: ignore[attr-defined]
+    def _carried(self, value: Value) -> ZeroSet:
+        found = self.carried.get(value.index)
         if found is None:
             found, _ = self._leaves(value)
-            self.carried[value.index] = found  # type: ignore[attr-defined]
+            self.carried[value.index] = found
         return found
 
-    def _repeated(self, value: object) -> ZeroSet:
+    def _repeated(self, value: Value) -> ZeroSet:
         """The axes that lie on several dimensions of a value."""
         return self._leaves(value)[1]
 
-    def _leaves(self, value: object) -> tuple[ZeroSet, ZeroSet]:
+    def _leaves(self, value: Value) -> tuple[ZeroSet, ZeroSet]:
         """(all Free axes of a value, those that lie on several of its dimensions)"""
-        axes = axes_of(value, self.inferred, self.of_state)  # type: ignore[arg-type]
+        axes = axes_of(value, self.inferred, self.of_state)
         found = self.leaves_of.get(id(axes))
         if found is None:
             dims = Counter(leaf for axis in axes for leaf in set(leaves(axis)))
@@ -118,12 +115,12 @@ class _ZeroSets:
     def _carried_by(self, operand: Operand) -> ZeroSet:
         return self.carried.get(operand.value, frozenset())
 
-    def _spoil_aliases(self, call: object, results: list[object]) -> None:
+    def _spoil_aliases(self, call: Call, results: list[Value]) -> None:
         """An in-place write that is not zero on an axis spoils that axis for every view of the same memory."""
-        mutated = {value.storage for value in call.mutated}  # type: ignore[attr-defined]
+        mutated = {value.storage for value in call.mutated}
         for value in results:
-            if value.storage in mutated:  # type: ignore[attr-defined]
-                lost = self._carried(value) - self.zero[value.index]  # type: ignore[attr-defined]
-                for index in self.by_storage.get(value.storage, []):  # type: ignore[attr-defined]
-                    if index != value.index:  # type: ignore[attr-defined]
+            if value.storage in mutated:
+                lost = self._carried(value) - self.zero[value.index]
+                for index in self.by_storage.get(value.storage, []):
+                    if index != value.index:
                         self.zero[index] -= lost

@@ -89,7 +89,7 @@ class Graph:
         )
 
     def defines_integers(self, counts: Counts) -> bool:
-        """Whether every attribute that sizes define stays an integer: `4 * self.quarter == |C|` needs multiples of 4."""
+        """Whether every attribute that sizes define stays whole: `4 * self.quarter == |C|` needs multiples of 4."""
         return all(
             definition.polynomial.evaluate(counted(counts)) % definition.divisor == 0
             for definition in self.constraints.definitions.values()
@@ -238,12 +238,7 @@ def _only_stock_attention(model: nn.Module, inferred: Sequence[Inferred]) -> Non
         for path, axes in program.facts.replaced_modules.items():
             if type(model.get_submodule(path)) is not nn.MultiheadAttention:
                 for axis in axes:
-                    freeze(
-                        axis,
-                        Reason(
-                            f"multi_head_attention_forward is called by {path or 'the model'}, which is no nn.MultiheadAttention"
-                        ),
-                    )
+                    freeze(axis, Reason(f"{path or 'the model'} calls multi_head_attention_forward by itself"))
 
 
 def _batch(program: Program) -> int:

@@ -7,6 +7,7 @@ positions of H to each other while D rides along.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from torch_pruning.axes.expression import Axis, Concat, Free, Product, leaves, resolve
 from torch_pruning.graph.infer import Inferred
@@ -85,5 +86,5 @@ def _places(axis: Axis, around: set[Free]) -> Iterator[tuple[Free, set[Free]]]:
 
 def _all_axes(programs: list[Inferred], of_state: Mapping[str, tuple[Axis, ...]]) -> Iterable[tuple[Axis, ...]]:
     """The axes of everything, each tuple once: many values share theirs."""
-    everything = (of_state, *(program.axes for program in programs))
+    everything: list[Mapping[Any, tuple[Axis, ...]]] = [of_state, *(program.axes for program in programs)]
     yield from {id(axes): axes for of_tensors in everything for axes in of_tensors.values()}.values()

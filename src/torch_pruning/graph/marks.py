@@ -34,6 +34,7 @@ class _OfProgram:
                 self.rows.append((leaf, mark, self._repairs([mark.repair] if mark.repair else [])))
         by_event: dict[int, list[ScaleRepair]] = {}
         for repair in self.inferred.facts.number_repairs:
+            assert repair.event is not None
             by_event.setdefault(repair.event, []).append(repair)
         for use in uses:
             wanted = by_event.get(use.event, [])

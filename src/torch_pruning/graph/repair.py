@@ -129,7 +129,8 @@ class RepairFinder:
         powers = {power for _, power in search.weights.values()}
         if len(powers) != 1:
             return None
-        targets = frozenset(Target(name, 0, tuple(range(v.shape[0]))) for name, (v, _) in search.weights.items() if v.shape)
+        whole = [(name, tuple(range(value.shape[0]))) for name, (value, _) in search.weights.items() if value.shape]
+        targets = frozenset(Target(name, 0, positions) for name, positions in whole)
         where = str(wanted.where)
         return Repair(targets, powers.pop(), size, search.attribute, search.attribute_power, where)
 
@@ -212,7 +213,9 @@ class RepairFinder:
         """Every other reader makes of a scaled value what was asked for, or reads none of the region."""
         for index, region in search.regions.items():
             for call in self.consumers.get(index, []):
-                if not (index == start.value and call is start.reader) and not self._follows(call, index, region, search):
+                if index == start.value and call is start.reader:
+                    continue
+                if not self._follows(call, index, region, search):
                     return False
         return True
 

@@ -102,7 +102,8 @@ class Downstream:
         if number == 0.0:
             return True
         module = self.modules.get(call.where.module)
-        names = [name for name, item in vars(module).items() if type(item) is float and item == number] if module else []
+        attributes = vars(module) if module is not None else {}
+        names = [name for name, item in attributes.items() if type(item) is float and item == number]
         if len(names) != 1 or self.attribute is not None:
             return False
         self.attribute, self.attribute_power = (call.where.module, names[0]), error

@@ -63,9 +63,7 @@ def follow_copies(
     for name, tensor in tensors.items():
         if name in used or isinstance(tensor, nn.Parameter) or not tensor.dim():
             continue
-        originals = [
-            other for other in buffers.get(name.rpartition(".")[0], []) if _is_copy(tensor, tensors[other])
-        ]
+        originals = [other for other in buffers.get(name.rpartition(".")[0], []) if _is_copy(tensor, tensors[other])]
         if len(originals) == 1:
             reason = Reason(f"{name} is a copy of {originals[0]}")
             for a, b in zip(of_state[name], of_state[originals[0]], strict=True):

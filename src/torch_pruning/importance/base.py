@@ -52,7 +52,8 @@ def group_scores(
 ) -> Scores:
     """Sum of `of_entries(tensor)` over every entry that belongs to a unit, over all members: [lanes, units].
 
-    `of_entries` maps the entries of a group in a tensor, as float32, to as many numbers (a square, say). `roles` restricts the members.
+    `of_entries` maps the entries of a group in a tensor, as float32, to as many numbers (a square, say).
+    `roles` restricts the members.
     """
     total = torch.zeros(lane_count(group), group.size, dtype=torch.float32)
     for member in group.members:
@@ -95,7 +96,7 @@ def member_scores(group: Group, member: Member, entries: Tensor) -> Scores:
 
 
 def _across(group: Group, member: Member, entries: Tensor, units: Tensor, owned: Tensor, lanes: int) -> Scores:
-    """Lanes lie in another dimension of the tensor, as the groups of a grouped convolution do; some may lie in its own."""
+    """Lanes lie in another dimension of the tensor, as the groups of a grouped convolution do, or some of them."""
     own_leaves = set(leaves(member.axis))
     lane_dim = _lane_dim(group, member, own_leaves)
     rest = [dim for dim in range(entries.dim()) if dim not in (lane_dim, member.dim)]

@@ -1,7 +1,7 @@
 """A multi-head attention whose heads and head dims are independent of its input width.
 
 `nn.MultiheadAttention` insists on width = heads x head dim, which mathematics does not. Surgery changes the class of a
-stock layer to this one: the same object, parameter names and numbers, with `num_heads`, `head_dim` and `scale` of its own.
+stock layer to this one: the same object, parameter names and numbers, with `num_heads`, `head_dim`, `scale` of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class FreeMultiheadAttention(nn.MultiheadAttention):
         """Turn a stock layer into this class, in place. Numbers do not change."""
         if type(layer) is not nn.MultiheadAttention:
             raise TypeError(f"only nn.MultiheadAttention itself can be converted, found {type(layer).__name__}")
-        layer.scale = float(layer.head_dim) ** -0.5  # type: ignore[assignment]
+        layer.scale = float(layer.head_dim) ** -0.5
         layer.__class__ = cls
         # Keeps the fused path of nn.TransformerEncoderLayer away, which assumes the stock sizes.
         layer._qkv_same_embed_dim = False

@@ -83,7 +83,8 @@ def _scales(
             path, name = repair.attribute
             old = getattr(graph.model.get_submodule(path), name)
             if old is not None:  # None is the rounding error of the dtype, and follows it
-                changes.append(AttributeChange(AttributeSource(path, (("attribute", name),)), old, old * change**repair.attribute_power))
+                source = AttributeSource(path, (("attribute", name),))
+                changes.append(AttributeChange(source, old, old * change**repair.attribute_power))
     return scales, changes
 
 
@@ -104,7 +105,7 @@ def _check_counts(graph: Graph, counts: Mapping[Any, int]) -> None:
         guard = broken[0].guard
         raise BudgetError(
             f"a comparison in the code must come out as in the trace ({guard.left} {guard.symbol} {guard.right} was "
-            f"{guard.outcome} at {guard.where}); these counts would flip it: choose others, or ignore the layers it looks at"
+            f"{guard.outcome} at {guard.where}); these counts would flip it: choose others, or ignore its layers"
         )
 
 
@@ -152,9 +153,9 @@ def _replaced(graph: Graph, choice: Choice) -> dict[str, str]:
     found: dict[str, str] = {}
     for inferred in graph.programs:
         for path, axes in inferred.facts.replaced_modules.items():
-            if any(leaf in choice for axis in axes for leaf in leaves(axis)):
-                if type(graph.model.get_submodule(path)) is nn.MultiheadAttention:
-                    found[path] = "FreeMultiheadAttention"
+            stock = type(graph.model.get_submodule(path)) is nn.MultiheadAttention
+            if stock and any(leaf in choice for axis in axes for leaf in leaves(axis)):
+                found[path] = "FreeMultiheadAttention"
     return found
 
 

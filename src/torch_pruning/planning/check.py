@@ -57,7 +57,7 @@ def check_run(plan: Plan, graph: Graph, model: nn.Module) -> None:
 
 def _outside(calls: list[Call], graph: Graph, plan: Plan) -> list[Call]:
     """The calls outside the layers that surgery replaces, without those that only copy for the sake of layout."""
-    replaced = {path for path in graph.attention_layers} | set(plan.replaced)
+    replaced = graph.attention_layers | set(plan.replaced)
     return [
         call
         for call in calls
@@ -68,7 +68,7 @@ def _outside(calls: list[Call], graph: Graph, plan: Plan) -> list[Call]:
     ]
 
 
-def _inside(module: str, replaced: set[str]) -> bool:
+def _inside(module: str, replaced: frozenset[str]) -> bool:
     return any(module.startswith(f"{path}.") for path in replaced)
 
 
@@ -85,7 +85,8 @@ def _compare(
         predicted = tuple(size_under(axis, counts) for axis in axes_of(value, inferred, of_state))
         if predicted != other.shape:
             raise CheckError(
-                f"{expected.op} at {expected.where} must give {list(predicted)} after pruning, found {list(other.shape)}: "
+                f"{expected.op} at {expected.where} must give {list(predicted)} after pruning, found "
+                f"{list(other.shape)}: "
                 "a size there has a source that the trace did not see"
             )
 

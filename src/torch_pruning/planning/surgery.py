@@ -109,8 +109,9 @@ class Surgery:
                     continue
                 if entry.shape != tensor.shape:
                     raise OptimizerError(
-                        f"optimizer state must have the shape of its parameter; {key!r} of {name} has {list(entry.shape)}, "
-                        f"the parameter {list(tensor.shape)}: remove this state, or build a new {type(optimizer).__name__} after pruning"
+                        f"optimizer state must have the shape of its parameter; {key!r} of {name} has "
+                        f"{list(entry.shape)}, the parameter {list(tensor.shape)}: remove this state, or build a new "
+                        f"{type(optimizer).__name__} after pruning"
                     )
                 yield state, key, self.cut(name, entry)
 

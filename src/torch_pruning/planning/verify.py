@@ -91,9 +91,7 @@ def verify(
     return Verification(error, gradient_error, _difference(dense_out, masked_out), shapes, mode)
 
 
-def _gradient_difference(
-    plan: Plan, model: nn.Module, masked: dict[str, Tensor], pruned: dict[str, Tensor]
-) -> float:
+def _gradient_difference(plan: Plan, model: nn.Module, masked: dict[str, Tensor], pruned: dict[str, Tensor]) -> float:
     if masked.keys() != pruned.keys():
         return float("inf")
     for (name, dim, positions), factor in plan.scales.items():
@@ -212,7 +210,7 @@ def _run(model: nn.Module, example: Example, inputs: Any, gradients: bool) -> Ru
             generator = torch.Generator().manual_seed(1)
             loss = sum((o * torch.randn(o.shape, generator=generator, dtype=o.dtype)).sum() for o in differentiable)
             assert isinstance(loss, Tensor)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             grads = {
                 name: p.grad for name, p in named_tensors(model) if isinstance(p, nn.Parameter) and p.grad is not None
             }
@@ -266,7 +264,7 @@ def _rescale(model: nn.Module, example: Example, inputs: Any) -> None:
 
 
 def _perturb_constants(model: nn.Module) -> None:
-    """Entries that all start alike (biases of 0, norm weights of 1, layer scales of 1e-6) hide what they multiply or add.
+    """Entries that all start alike (biases of 0, norm weights of 1, layer scales of 1e-6) hide what they act on.
 
     They become 1 (biases and means: 0) plus noise.
     """

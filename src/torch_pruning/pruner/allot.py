@@ -11,7 +11,7 @@ from itertools import combinations, product
 import torch
 from torch import Tensor
 
-from torch_pruning.axes.expression import Free
+from torch_pruning.axes.expression import Axis, Concat, Free, Product, resolve
 from torch_pruning.axes.positions import Choice, Kept, owners_of_positions
 from torch_pruning.graph.clusters import Cluster
 from torch_pruning.graph.graph import Graph
@@ -94,18 +94,16 @@ def movable(graph: Graph, ignored: Collection[Free], exact_only: bool, follow: s
 
 def _outer_axes(graph: Graph) -> set[Free]:
     """Axes that stand before another movable one in a product of some tensor: the heads before the head dims."""
-    from torch_pruning.axes.expression import Product, resolve
-
     before: set[tuple[Free, Free]] = set()
     for axes in graph.axes.values():
         for axis in axes:
-            stack = [resolve(axis)]
+            stack: list[Axis] = [resolve(axis)]
             while stack:
                 item = stack.pop()
                 if isinstance(item, Product):
                     free = [f for f in item.factors if isinstance(f, Free) and f.reason is None and f in graph.group_of]
                     before.update(combinations(free, 2))
-                stack += [resolve(child) for child in (getattr(item, "factors", None) or getattr(item, "parts", ()))]
+                stack += item.factors if isinstance(item, Product) else item.parts if isinstance(item, Concat) else ()
     # After a channel shuffle each stands before the other somewhere: the one that was split off first counts as outer.
     return {a for a, b in before if (b, a) not in before or a.serial < b.serial}
 
@@ -129,7 +127,8 @@ def choose_units(
         scores = importance(group, tensors)
         if not torch.isfinite(scores).all():
             raise ValueError(
-                f"scores of {group.name} must be finite, found {int((~torch.isfinite(scores)).sum())} that are not: check its tensors"
+                f"scores of {group.name} must be finite, found {int((~torch.isfinite(scores)).sum())} that are not: "
+                "check its tensors"
             )
         choice[axis] = kept_by_score(scores, count, tuple(group.lanes))
     return choice

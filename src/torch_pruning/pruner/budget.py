@@ -13,7 +13,7 @@ from torch_pruning.pruner.allot import uniform_counts
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the result may cost. `kind` is "ratio", "macs" or "params"; at most 1 is a share to keep (ratio: to remove)."""
+    """What the result may cost. `kind` is "ratio", "macs" or "params"; at most 1 is a share to keep (ratio: remove)."""
 
     kind: str
     value: float

@@ -147,7 +147,8 @@ def _ignored_names(graph: Graph, ignore: Sequence[Ignored]) -> set[str]:
             matched = {n for n in graph.axes if fnmatch.fnmatchcase(n, item) or n.startswith(f"{item}.")}
             if not matched:
                 raise ValueError(
-                    f"ignore pattern {item!r} matches no tensor; names are those of named_parameters, such as {list(graph.axes)[:3]}"
+                    f"ignore pattern {item!r} matches no tensor; names are those of named_parameters, "
+                    f"such as {list(graph.axes)[:3]}"
                 )
         else:
             raise ValueError(f"ignore must hold modules, names or patterns, found {type(item).__name__}")

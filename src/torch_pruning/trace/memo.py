@@ -72,17 +72,12 @@ class Memo:
         return out
 
     def _key(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: Tensors) -> Any:
-        """None for what has to be run: real tensors only, unusual tensors or arguments, ops that reshape in place."""
+        """None for what has to be run: unusual tensors or arguments, ops that reshape in place."""
         if not tensors or not _depends_on_layouts_only(function):
             return None
         if not torch.is_inference_mode_enabled() or torch._C._is_any_autocast_enabled():
             return None
-        fake = False
-        for _, value in tensors:
-            if not value.layout.usual:
-                return None
-            fake = fake or value.layout.fake
-        if not fake:
+        if not all([value.layout.usual for _, value in tensors]):
             return None
         storages = [value.storage for _, value in tensors]
         shared = () if len(set(storages)) == len(storages) else tuple(map(storages.index, storages))
@@ -93,7 +88,7 @@ class Memo:
             return None
 
     def _described(self, out: Any, tensors: Tensors) -> Result | None:
-        """The result as a recipe; None if there is none."""
+        """The result as a recipe; None if there is none, as for real tensors, whose values differ each time."""
         items = list(out) if type(out) in (tuple, list) else [out]
         outputs: list[Made | int | None] = []
         storages: list[int] = []
@@ -125,7 +120,7 @@ class Memo:
         if storage in storages:
             return Made(layout, output=storages.index(storage))
         # A new tensor fills its memory; a view into the middle of something that nobody else holds is left alone.
-        return Made(layout) if item.untyped_storage().nbytes() == layout.bytes and layout.offset == 0 else None
+        return Made(layout) if item.untyped_storage().nbytes() == layout.bytes else None
 
 
 @cache

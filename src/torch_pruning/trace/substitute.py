@@ -1,4 +1,4 @@
-"""Put stand-ins for tensors and traced integers on a model for the length of a run, and take everything back after it."""
+"""Put stand-ins for tensors and traced integers on a model for a run, and take everything back after it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Snapshot:
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """(name, tensor) of everything the trace calls state: parameters, buffers, tensors in plain attributes and containers.
+    """(name, tensor) of all that the trace calls state: parameters, buffers, tensors in attributes and containers.
 
     A tensor that is held in several places comes once, under its first name.
     """
@@ -97,7 +97,7 @@ class _Walk:
         for container in (module._parameters, module._buffers):
             for key, tensor in list(container.items()):
                 if tensor is not None:
-                    container[key] = self._tensor(prefix + key, tensor)
+                    container[key] = self._tensor(prefix + key, tensor)  # type: ignore[assignment]
         for key, item in list(module.__dict__.items()):
             if key not in _INTERNAL and type(item) not in _LEAVES:
                 module.__dict__[key] = self._item(item, path, (("attribute", key),), 0)

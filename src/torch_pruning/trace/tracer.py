@@ -74,7 +74,7 @@ def _is_of_fakes(error: BaseException) -> bool:
 
 
 def _reachable(error: BaseException, program: Program, recorder: Recorder) -> list[Value]:
-    """The values that the code could have gone on with: those that nothing has read yet, and the variables of its frames."""
+    """The values that the code could have gone on with: what nothing has read yet, and the variables of its frames."""
     read = {value.index for call in program.calls for value in call.inputs()}
     found = {value.index: value for call in program.calls for value in call.results() if value.index not in read}
     frame = error.__traceback__
