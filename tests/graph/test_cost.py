@@ -21,7 +21,7 @@ pytestmark = pytest.mark.ops
 
 
 class Functional(nn.Module):
-    """Grouped and transposed convolution, matmul of activations, einsum, a bilinear layer: nothing that a layer names."""
+    """Grouped and transposed convolution, matmul of activations, einsum: costs that no layer names."""
 
     def __init__(self) -> None:
         super().__init__()

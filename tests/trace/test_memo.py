@@ -70,11 +70,22 @@ class Views(nn.Module):
         return self.block(x.permute(0, 2, 1)[..., :4].permute(0, 2, 1).contiguous()) + self.block(x)[:, :4]
 
 
+class Reshaped(nn.Module):
+    """In-place ops that change the shape of a tensor, twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(2):
+            turned = x.clone()
+            turned.transpose_(0, 1).unsqueeze_(0)
+            x = x + turned.squeeze_(0).transpose(0, 1)
+        return x
+
+
 class Arguments(nn.Module):
     """Calls that differ in nothing but a number, its type, or in whether two arguments are one."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        whole, half = x.long().to(torch.float32), x.half()
+        whole, half = x.long(), x.half()
         same, other = torch.cat([x, x]), torch.cat([x, x.clone()])
         return (
             x.sum(0), x.sum(1), x.cumsum(0), x.sum(0, keepdim=True), whole + 1, whole + 1.0, half + 1, half.float(),
@@ -114,7 +125,7 @@ MODELS = [
 ]
 
 
-@pytest.mark.parametrize(("build", "inputs"), MODELS)
+@pytest.mark.parametrize(("build", "inputs"), [*MODELS, (Reshaped, torch.randn(2, 3))])
 def test_programs_are_the_same_with_and_without(build: type[nn.Module], inputs: Tensor) -> None:
     model, memo = build(), Counting()
     for mode in ("eval", "train", "eval"):
@@ -144,6 +155,23 @@ def test_two_views_of_one_tensor_are_not_two_tensors() -> None:
 
     program, run = (trace(Shared(), Example(torch.ones(2)), "eval", memo) for memo in (Memo(), Forgetful()))
     assert described(program) == described(run)
+
+
+def test_the_default_type_may_change() -> None:
+    class Halved(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.long() / 2
+
+    memo = Memo()
+    types = []
+    before = torch.get_default_dtype()
+    try:
+        for dtype in (torch.float32, torch.float64):
+            torch.set_default_dtype(dtype)
+            types.append(trace(Halved(), Example(torch.ones(2)), "eval", memo).outputs[0].dtype)
+    finally:
+        torch.set_default_dtype(before)
+    assert types == [torch.float32, torch.float64]
 
 
 def test_real_tensors_are_computed_every_time() -> None:

@@ -66,7 +66,7 @@ class LayoutTable:
         return found
 
     def new(self, shape: Sequence[int], like: Layout) -> Layout:
-        """The layout of a new fake tensor of this shape, made in inference mode, of the type and on the device of another."""
+        """The layout of a new fake tensor of this shape, made in inference mode, of the type and device of another."""
         size = tuple(shape)
         return self.get(size, row_major_strides(size), 0, like.dtype, like.device, fake=True, inference=True)
 
@@ -79,8 +79,8 @@ class LayoutTable:
         if isinstance(tensor, FakeTensor) and tensor.constant is not None:
             return UNUSUAL
         device = tensor.fake_device if isinstance(tensor, FakeTensor) else tensor.device
-        where = tuple(tensor.shape), tensor.stride(), tensor.storage_offset()
-        return self.get(*where, tensor.dtype, device, fake, tensor.is_inference())
+        shape, offset = tuple(tensor.shape), int(tensor.storage_offset())
+        return self.get(shape, tensor.stride(), offset, tensor.dtype, device, fake, tensor.is_inference())
 
 
 def row_major_strides(shape: Sequence[int]) -> tuple[int, ...]:

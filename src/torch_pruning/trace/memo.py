@@ -55,7 +55,7 @@ class Memo:
     def run(
         self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: Tensors, run: Callable[[], Any]
     ) -> Any:
-        """What `run` would return. `args` and `kwargs` have values in the place of tensors; `tensors` are these, in order."""
+        """What `run` would return. `args` and `kwargs` have values in the place of the tensors, which come in order."""
         key = self._key(function, args, kwargs, tensors)
         if key is None:
             return run()
@@ -72,19 +72,19 @@ class Memo:
         return out
 
     def _key(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: Tensors) -> Any:
-        """None for what has to be run: unusual tensors or arguments, ops that reshape in place."""
+        """None for what has to be run: unusual tensors or arguments, ops of others."""
         if not tensors or not _depends_on_layouts_only(function):
             return None
         if not torch.is_inference_mode_enabled() or torch._C._is_any_autocast_enabled():
             return None
-        if not all([value.layout.usual for _, value in tensors]):
+        if not all(value.layout.usual for _, value in tensors):
             return None
         storages = [value.storage for _, value in tensors]
         shared = () if len(set(storages)) == len(storages) else tuple(map(storages.index, storages))
         try:
             named = tuple([(name, _key_of(item)) for name, item in kwargs.items()]) if kwargs else ()
             return function, tuple(map(_key_of, args)), named, shared, torch.get_default_dtype()
-        except _UnusualArgument:
+        except _UnusualArgumentError:
             return None
 
     def _described(self, out: Any, tensors: Tensors) -> Result | None:
@@ -111,7 +111,7 @@ class Memo:
         layout = self.layouts.of_tensor(item)
         if not layout.usual:
             return None
-        if same is not None:
+        if same is not None:  # an op that reshapes its argument in place has to run
             return same if tensors[same][1].layout is layout else None
         storage = item.untyped_storage()._cdata
         for index, (_, value) in enumerate(tensors):
@@ -125,13 +125,13 @@ class Memo:
 
 @cache
 def _depends_on_layouts_only(function: Any) -> bool:
-    """True of ATen's own ops, and of Python functions made of them; not of ops that change the shape of an argument."""
+    """True of ATen's own ops, and of the Python function made of them that is recorded as a whole."""
     if isinstance(function, torch._ops.OpOverload):
-        return function.namespace == "aten" and torch.Tag.inplace_view not in function.tags
+        return function.namespace == "aten"
     return function is torch.nn.functional.multi_head_attention_forward
 
 
-class _UnusualArgument(Exception):
+class _UnusualArgumentError(Exception):
     """An argument that cannot be part of a key."""
 
 
@@ -149,7 +149,7 @@ def _key_of(item: Any) -> Any:
         return int.__int__(item)
     if isinstance(item, _PLAIN):
         return item
-    raise _UnusualArgument
+    raise _UnusualArgumentError
 
 
 def _make(result: Result, tensors: Tensors) -> Any:
@@ -175,5 +175,5 @@ def _made_tensor(recipe: Made, tensors: Tensors, made: Sequence[Any], mode: Fake
     else:
         base = made[recipe.output] if recipe.output is not None else tensors[recipe.argument][0]  # type: ignore[index]
         inner = torch.empty(0, dtype=layout.dtype, device="meta")
-        inner.set_(base.untyped_storage(), layout.offset, layout.shape, layout.strides)  # type: ignore[call-overload]
+        inner.set_(base.untyped_storage(), layout.offset, layout.shape, layout.strides)
     return FakeTensor(mode, inner, layout.device)

@@ -72,7 +72,7 @@ class Recorder:
         else:
             strided = tensor.layout == torch.strided
             storage = tensor.untyped_storage()._cdata if strided else id(tensor)
-            place = (tensor.stride(), tensor.storage_offset()) if strided else ((), 0)
+            place = (tensor.stride(), int(tensor.storage_offset())) if strided else ((), 0)
             value = Value(index, tuple(tensor.shape), tensor.dtype, storage, kind, name, *place, layout)
         self.program.values.append(value)
         if id(tensor) not in self.of_tensor:
@@ -82,7 +82,7 @@ class Recorder:
         return value
 
     def lookup(self, tensor: torch.Tensor) -> Value:
-        """The current value of a tensor. One that appeared unseen (`p.data`) is the value it is a full view of, if any."""
+        """The current value of a tensor. One that appeared unseen (`p.data`) is the value it is a full view of."""
         value = self.of_tensor.get(id(tensor))
         # `p.data = q` changes a tensor unseen.
         if value is not None and value.shape == tensor.shape and value.strides in ((), tensor.stride()):
@@ -220,8 +220,8 @@ class OpMode(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        # What runs inside of an op, and what is asked of tensors here, is no part of the user's code. For ops of scripted
-        # functions, which come past no torch function, the other mode would listen.
+        # What runs inside of an op, and what is asked of tensors here, is no part of the user's code. For ops of
+        # scripted functions, which come past no torch function, the other mode would listen.
         with torch._C.DisableTorchFunction():
             if func.namespace == "prim" or not self.recorder.recording:
                 return func(*args, **kwargs)

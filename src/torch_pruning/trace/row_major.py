@@ -138,7 +138,13 @@ def _matmul(x: Shape, y: Shape) -> Shape | None:
 
 @_law(_aten.conv1d.default, _aten.conv2d.default, _aten.conv3d.default)
 def _convolution(
-    x: Shape, weight: Shape, bias: Any = None, stride: Any = (1,), padding: Any = (0,), dilation: Any = (1,), groups: int = 1
+    x: Shape,
+    weight: Shape,
+    bias: Any = None,
+    stride: Any = (1,),
+    padding: Any = (0,),
+    dilation: Any = (1,),
+    groups: int = 1,
 ) -> Shape | None:
     """[B, I, ...], [O, I / groups, ...] -> [B, O, ...]."""
     rank = len(x) - 2

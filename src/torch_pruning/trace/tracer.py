@@ -172,7 +172,7 @@ def _fakes() -> Callable[[str, torch.Tensor], torch.Tensor]:
         device = torch.device("cpu") if tensor.device.type == "meta" else tensor.device
         fake = FakeTensor(fake_mode, strided, device)
         if isinstance(tensor, nn.Parameter):
-            fake._is_param = True  # type: ignore[attr-defined]
+            fake._is_param = True
         return fake
 
     return make
