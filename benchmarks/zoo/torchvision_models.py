@@ -15,6 +15,7 @@ import csv
 import fnmatch
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -122,6 +123,38 @@ def shapes(out: Any) -> list[tuple[int, ...]]:
     return [tuple(tensor.shape) for tensor, _ in tensors_in(out)]
 
 
+def render(path: Path) -> None:
+    """The CSV as a markdown table beside it, with totals, the date and the versions."""
+    import torch
+    import torchvision
+
+    rows = list(csv.DictReader(path.open()))
+    exact = [found for found in rows if found["status"] == "exact"]
+    shares = [float(found["prunable_share"]) for found in exact] or [0.0]
+    worst = max((float(found["error"]) for found in exact), default=0.0)
+    versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    heads = (
+        "model|status|ops|groups|exact|prunable share|removed, exact groups|error|removed, all groups|runs|graph s|note"
+    )
+    lines = [
+        "# torchvision: classification and segmentation",
+        "",
+        f"{time.strftime('%Y-%m-%d')}, {versions}, random weights, CPU, one thread. Made by `make zoo-torchvision`.",
+        "",
+        f"{len(exact)} of {len(rows)} exact in values, gradients and training mode; largest relative error of the",
+        f"outputs {worst:.1e}. With 40 % of every group removed, all of these run, output shapes unchanged. Share of",
+        f"parameters in prunable groups: least {min(shares):.1%}, median {statistics.median(shares):.1%}.",
+        "",
+        f"| {' | '.join(heads.split('|'))} |",
+        "|---" * len(heads.split("|")) + "|",
+    ]
+    columns = ("model", "status", "ops", "groups", "exact", "prunable_share", "removed_exact", "error", "removed_all")
+    for found in rows:
+        cells = [found[column] for column in (*columns, "all_groups_forward", "graph_s")]
+        lines.append("| " + " | ".join([*cells, found["cause"] or found["note"]]) + " |")
+    path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/torchvision.csv"))
@@ -155,6 +188,7 @@ def main() -> None:
             csv.DictWriter(file, COLUMNS).writerow(found)
         shown = ("model", "status", "error", "gradient_error", "prunable_share", "cause")
         print({key: found.get(key) for key in shown}, flush=True)
+    render(options.out)
 
 
 if __name__ == "__main__":
