@@ -13,7 +13,6 @@ from unittest import mock
 from rules.case import Case
 from rules.probe import Variant
 from rules.reality import claims_of, false_claims, variants
-
 from torch_pruning.axes.expression import Axis, Free, leaves
 from torch_pruning.errors import RuleError
 from torch_pruning.graph import infer
@@ -23,7 +22,7 @@ from torch_pruning.rules.laws import EVERYWHERE
 from torch_pruning.rules.pointwise import elementwise
 
 Rule = Callable[[OpCall], Outcome]
-# What rules say with; each of these can be left unsaid. (`split`, `cut` and `fresh` make axes: without them nothing runs.)
+# What rules say with; each can be left unsaid. (`split`, `cut` and `fresh` make axes: without them nothing runs.)
 STATEMENTS = (
     "unify", "freeze", "sums", "statistic", "counts", "mixes", "crosses", "size_is", "equal_counts",
 )  # fmt: skip

@@ -147,11 +147,19 @@ def _trials(claims: Claims) -> Iterator[tuple[str, Choice]]:
 
 
 def choices(graph: Graph) -> Iterator[Choice]:
-    """Every unit of every group on its own; then twice units of all groups at once, different ones in each lane."""
+    """Every unit of every group on its own; then some of each group that has lanes, other ones in each lane; then,
+    twice, units of all groups at once.
+    """
     movable = [cluster for cluster in graph.clusters if cluster.steps > 1]
     for cluster in movable:
         for first in range(max(axis.size for axis in cluster.axes)):
             yield _choice(graph, cluster, cluster.steps - 1, lambda axis, lane, first=first: first)
+    for cluster in movable:
+        if any(graph.group_of[axis].lanes for axis in cluster.axes if axis in graph.group_of):
+            for shift in (1, 2):
+                yield _choice(
+                    graph, cluster, max(1, cluster.steps // 2), lambda axis, lane, by=shift: by * sum(lane.values())
+                )
     for seed in range(2):
         draw = random.Random(seed)
         together: dict[Free, Kept] = {}

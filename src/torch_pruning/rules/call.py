@@ -20,7 +20,29 @@ PRODUCED, CONTRACTED, NORMALISED, CARRIED, LOOKED_UP = "produced", "contracted",
 
 # Torch functions whose own Python or C++ derives sizes from the tensors it is given.
 _ADAPTING = frozenset(
-    ["interpolate", "upsample", "expand_as", "view_as", "reshape_as", "flatten", "ravel", "tensordot", "inner", "kron", "stft", "istft", "cdist", "multi_head_attention_forward", "adaptive_avg_pool2d", "cosine_similarity", "normalize", "unfold", "fold", "grad", "backward"]
+    [
+        "interpolate",
+        "upsample",
+        "expand_as",
+        "view_as",
+        "reshape_as",
+        "flatten",
+        "ravel",
+        "tensordot",
+        "inner",
+        "kron",
+        "stft",
+        "istft",
+        "cdist",
+        "multi_head_attention_forward",
+        "adaptive_avg_pool2d",
+        "cosine_similarity",
+        "normalize",
+        "unfold",
+        "fold",
+        "grad",
+        "backward",
+    ]
 )
 _SAME_ARGUMENT = {
     "size": ("shape", "sizes"),
@@ -37,10 +59,17 @@ _SAME_ARGUMENT = {
 class Origin(Protocol):
     """The call of the torch function that led to the op."""
 
-    function: Any
-    name: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    @property
+    def function(self) -> Any: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def args(self) -> tuple[Any, ...]: ...
+
+    @property
+    def kwargs(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +212,11 @@ class OpCall:
 
     def unify(self, a: Axis, b: Axis) -> None:
         fixed = isinstance(ax.resolve(a), Fixed) or isinstance(ax.resolve(b), Fixed)
-        text = "meets a dimension that is never pruned (of an input, or a constant)" if fixed else "axes of unlike structure meet"
+        text = (
+            "meets a dimension that is never pruned (of an input, or a constant)"
+            if fixed
+            else "axes of unlike structure meet"
+        )
         unify(a, b, self.reason(text))
 
     def unify_all(self, axes: Iterable[Axis]) -> Axis:
@@ -216,7 +249,7 @@ class OpCall:
         return halves
 
     def within(self, inner: Axis, outer: Axis) -> None:
-        """`inner` repeats for every position of `outer`: it may keep different units for each, unless something objects."""
+        """`inner` repeats for every position of `outer`: it may keep different units for each, if nothing objects."""
         inner, outer = ax.resolve(inner), ax.resolve(outer)
         if isinstance(inner, Free) and not isinstance(outer, Fixed):
             inner.outers = (*inner.outers, outer)
@@ -254,7 +287,7 @@ class OpCall:
         self.facts.statistics.append(Statistic(axis, "count", law, text, self.where, repair))
 
     def number(self, name: str, operand: Operand, power: float | None) -> None:
-        """A scalar argument works on the values of `operand`; if a size went into it, the axes of that size are inexact.
+        """A scalar argument works on the values of `operand`: if a size went into it, that size's axes are inexact.
 
         `power` is 1 for a factor, -1 for a divisor (both can be repaired), None for anything else.
         """
@@ -263,8 +296,8 @@ class OpCall:
             repair = ScaleRepair(operand, -power * given.exponent, event=given.event, where=self.where)
             self.facts.number_repairs.append(repair)
         elif isinstance(given, TracedInt):
-            repair = ScaleRepair(operand, -power, event=-1, where=self.where) if power is not None else None
-            self.facts.scalar_uses.append((given.expression, self.where, repair))
+            factor = ScaleRepair(operand, -power, event=-1, where=self.where) if power is not None else None
+            self.facts.scalar_uses.append((given.expression, self.where, factor))
 
     def mixes(self, operand: Operand, *dims: int) -> None:
         """Positions along these dimensions are related to each other."""
@@ -277,7 +310,7 @@ class OpCall:
                 self.facts.mixings.append(Mixing(operand.axes[dim], carried))
 
     def crosses(self, axis: Axis, summed: Axis) -> None:
-        """Each position of `axis` meets several of the other operand's in a sum over `summed`: no lanes of that over it."""
+        """Each position of `axis` meets several of the other operand's in a sum over `summed`: no lanes over it."""
         if axis is not summed and not isinstance(axis, Fixed) and not isinstance(summed, Fixed):
             self.facts.mixings.append(Mixing(axis, (summed,)))
 
@@ -294,7 +327,7 @@ class OpCall:
 
     def outcome(self, *axes: Iterable[Axis], zero: Law | Sequence[Law] = NOWHERE) -> Outcome:
         """The axes of the outputs, and where they are zero: one law for all of them, or one for each."""
-        zeros = tuple(zero) if isinstance(zero, (list, tuple)) else (zero,) * len(axes)
+        zeros: tuple[Law, ...] = tuple(zero) if isinstance(zero, Sequence) else (zero,) * len(axes)
         return Outcome(tuple(tuple(output) for output in axes), zeros)
 
     # ---- sizes
@@ -307,16 +340,16 @@ class OpCall:
 
     @property
     def direct(self) -> bool:
-        """Whether the user's code called this op itself, and not a function that is made of it and derives its sizes."""
+        """Whether the user's code called this op itself, not a function made of it that derives its sizes."""
         return self.origin is None or self.origin.name.partition(".")[0] == self.op.split(".")[1]
 
     def size_is(self, expression: Expression, axis: Axis) -> None:
         self.facts.equations.append(SizeEquation(expression, axis, self.where))
 
     def size_source(self, name: str, index: int | None = None) -> Expression | None:
-        """Where an integer argument came from; a plain int for a literal; None if the argument adapts by itself (-1)."""
-        seen = self.arguments.get(name)
-        value = seen if index is None or not isinstance(seen, (list, tuple)) else seen[index]
+        """Where an integer argument came from; a plain int for a literal; None if it adapts by itself (-1)."""
+        seen: Any = self.arguments.get(name)
+        value: Any = seen if index is None or not isinstance(seen, (list, tuple)) else seen[index]
         given = self._given(name)
         if given is _UNSEEN:
             if self.origin is not None and self.origin.name in _ADAPTING:

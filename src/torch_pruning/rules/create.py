@@ -8,8 +8,23 @@ from torch_pruning.rules.laws import EVERYWHERE, NOWHERE
 from torch_pruning.rules.registry import rule
 
 
-@rule("aten.zeros", "aten.ones", "aten.full", "aten.empty", "aten.rand", "aten.randn", "aten.randint", "aten.new_zeros", "aten.new_ones",
-      "aten.new_full", "aten.new_empty", "aten.empty_strided", "aten.normal.float_float", "aten.empty_permuted", "aten.new_empty_strided")  # fmt: skip
+@rule(
+    "aten.zeros",
+    "aten.ones",
+    "aten.full",
+    "aten.empty",
+    "aten.rand",
+    "aten.randn",
+    "aten.randint",
+    "aten.new_zeros",
+    "aten.new_ones",
+    "aten.new_full",
+    "aten.new_empty",
+    "aten.empty_strided",
+    "aten.normal.float_float",
+    "aten.empty_permuted",
+    "aten.new_empty_strided",
+)
 def filled(op: OpCall) -> Outcome:
     """(a, b) -> [A, B] with |A| = a, |B| = b."""
     axes: list[Axis] = []
@@ -24,15 +39,35 @@ def filled(op: OpCall) -> Outcome:
     return op.outcome(axes, zero=EVERYWHERE if zeros else NOWHERE)
 
 
-@rule("aten.zeros_like", "aten.ones_like", "aten.full_like", "aten.empty_like", "aten.rand_like", "aten.randn_like", "aten.randint_like")
+@rule(
+    "aten.zeros_like",
+    "aten.ones_like",
+    "aten.full_like",
+    "aten.empty_like",
+    "aten.rand_like",
+    "aten.randn_like",
+    "aten.randint_like",
+)
 def filled_like(op: OpCall) -> Outcome:
     x = op.tensors()[0]
     zeros = op.op.startswith("aten.zeros_like") or (op.op.startswith("aten.full_like") and op.get("fill_value") == 0)
     return op.outcome(x.axes, zero=EVERYWHERE if zeros else NOWHERE)
 
 
-@rule("aten.arange", "aten.eye", "aten.linspace", "aten.logspace", "aten.scalar_tensor", "aten.tril_indices", "aten.triu_indices", "aten.randperm",
-      "aten.hann_window", "aten.hamming_window", "aten.bartlett_window", "aten.cartesian_prod")  # fmt: skip
+@rule(
+    "aten.arange",
+    "aten.eye",
+    "aten.linspace",
+    "aten.logspace",
+    "aten.scalar_tensor",
+    "aten.tril_indices",
+    "aten.triu_indices",
+    "aten.randperm",
+    "aten.hann_window",
+    "aten.hamming_window",
+    "aten.bartlett_window",
+    "aten.cartesian_prod",
+)
 def numbered(op: OpCall) -> Outcome:
     """The entries are positions: what is numbered cannot lose any."""
     axes = op.fixed(op.output_shapes[0])

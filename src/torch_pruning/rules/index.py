@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from torch_pruning.axes.expression import Axis, Fixed
@@ -124,7 +126,7 @@ def gather(op: OpCall) -> Outcome:
 
 
 def _shared(op: OpCall, operands: list[Operand], dim: int, shape: tuple[int, ...], text: str) -> list[int]:
-    """The dimensions but `dim` in which all operands (and the result) have one size: they are unified, others freeze."""
+    """The dimensions but `dim` in which all operands (and the result) have one size are unified, others freeze."""
     passing = []
     for other in range(operands[0].rank):
         axes = [operand.axes[other] for operand in operands]
@@ -140,7 +142,7 @@ def _shared(op: OpCall, operands: list[Operand], dim: int, shape: tuple[int, ...
 
 @rule("aten.scatter", "aten.scatter_add", "aten.scatter_reduce")
 def scatter(op: OpCall) -> Outcome:
-    """x [A, B], index [A, C], source [A, C], dim 1: B and C freeze, the others pass if all three agree on their size."""
+    """x [A, B], index [A, C], source [A, C], dim 1: B and C freeze, others pass if all three agree on their size."""
     x, source = op.operands("self", "src")
     value = op.get("value", 0)
     _shared(op, op.tensors(), op.dim(x), x.shape, _WRITTEN)
@@ -200,7 +202,7 @@ def index_fill(op: OpCall) -> Outcome:
 @rule("aten.isin", "aten.bucketize", "aten.searchsorted")
 def compared_with_all(op: OpCall) -> Outcome:
     """Each entry against all of a list: the entries pass, the list freezes. Rows of lists go with rows of entries."""
-    entries = op.arguments.get("elements", op.arguments.get("self"))
+    entries: Any = op.arguments.get("elements", op.arguments.get("self"))
     lists = op.arguments.get("sorted_sequence")
     if lists is not None and lists.rank > 1:
         for axis, other in zip(entries.axes[:-1], lists.axes[:-1], strict=True):
@@ -214,10 +216,31 @@ def compared_with_all(op: OpCall) -> Outcome:
     return op.outcome(entries.axes if isinstance(entries, Operand) else ())
 
 
-@rule("aten.masked_scatter", "aten.put", "aten.one_hot", "aten.nonzero", "aten.nonzero_numpy", "aten.masked_select",
-      "aten.where.default", "aten._unique2", "aten.unique_dim", "aten.unique_consecutive", "aten.bincount", "aten.histc",
-      "aten.multinomial", "aten.take", "aten.linalg_solve_triangular", "aten.linalg_inv", "aten.linalg_qr",
-      "aten.linalg_svd", "aten.linalg_cholesky_ex", "aten.linalg_eigh", "aten.linalg_solve", "aten.stft", "aten.istft")  # fmt: skip
+@rule(
+    "aten.masked_scatter",
+    "aten.put",
+    "aten.one_hot",
+    "aten.nonzero",
+    "aten.nonzero_numpy",
+    "aten.masked_select",
+    "aten.where.default",
+    "aten._unique2",
+    "aten.unique_dim",
+    "aten.unique_consecutive",
+    "aten.bincount",
+    "aten.histc",
+    "aten.multinomial",
+    "aten.take",
+    "aten.linalg_solve_triangular",
+    "aten.linalg_inv",
+    "aten.linalg_qr",
+    "aten.linalg_svd",
+    "aten.linalg_cholesky_ex",
+    "aten.linalg_eigh",
+    "aten.linalg_solve",
+    "aten.stft",
+    "aten.istft",
+)
 def data_dependent(op: OpCall) -> Outcome:
     """The result depends on which values stand where."""
     for operand in op.tensors():
@@ -225,7 +248,15 @@ def data_dependent(op: OpCall) -> Outcome:
     return op.outcome(*(op.fixed(shape) for shape in op.output_shapes))
 
 
-@rule("aten.item", "aten._local_scalar_dense", "aten.is_nonzero", "aten._is_all_true", "aten.equal", "aten.allclose", "torch.leave")
+@rule(
+    "aten.item",
+    "aten._local_scalar_dense",
+    "aten.is_nonzero",
+    "aten._is_all_true",
+    "aten.equal",
+    "aten.allclose",
+    "torch.leave",
+)
 def leaves_torch(op: OpCall) -> Outcome:
     """A value becomes a Python object: what the code does with it cannot be seen."""
     for operand in op.tensors():
@@ -233,7 +264,9 @@ def leaves_torch(op: OpCall) -> Outcome:
     return op.outcome(*(op.fixed(shape) for shape in op.output_shapes))
 
 
-@rule("aten._assert_async", "aten._assert_tensor_metadata", "aten._has_compatible_shallow_copy_type", "aten.is_same_size")
+@rule(
+    "aten._assert_async", "aten._assert_tensor_metadata", "aten._has_compatible_shallow_copy_type", "aten.is_same_size"
+)
 def only_checked(op: OpCall) -> Outcome:
     """Nothing comes out that the run goes on with."""
     return op.outcome(*(op.fixed(shape) for shape in op.output_shapes))

@@ -63,7 +63,9 @@ def block_diag(op: OpCall) -> Outcome:
     """[A, B], [C, D] -> [A + C, B + D]."""
     operands = op.tensors()
     blocks = [(Fixed(1), Fixed(1), *operand.axes)[-2:] for operand in operands]
-    return op.outcome([concat(rows for rows, _ in blocks), concat(columns for _, columns in blocks)], zero=Each(*operands))
+    return op.outcome(
+        [concat(rows for rows, _ in blocks), concat(columns for _, columns in blocks)], zero=Each(*operands)
+    )
 
 
 @rule("aten.pad_sequence")
@@ -246,8 +248,16 @@ def _matches(given: Any, seen: int, default: int | None) -> bool:
     return isinstance(given, int) and int.__int__(given) == seen
 
 
-@rule("aten.pad", "aten.constant_pad_nd", "aten.reflection_pad1d", "aten.reflection_pad2d", "aten.reflection_pad3d",
-      "aten.replication_pad1d", "aten.replication_pad2d", "aten.replication_pad3d")  # fmt: skip
+@rule(
+    "aten.pad",
+    "aten.constant_pad_nd",
+    "aten.reflection_pad1d",
+    "aten.reflection_pad2d",
+    "aten.reflection_pad3d",
+    "aten.replication_pad1d",
+    "aten.replication_pad2d",
+    "aten.replication_pad3d",
+)
 def pad(op: OpCall) -> Outcome:
     """[A] padded (1, 2) -> [1! + A + 2!]; other modes than constant look at positions."""
     (x,) = op.operands("self")

@@ -16,8 +16,15 @@ def _affine(normalised: Law, weight: Operand | None, bias: Operand | None) -> La
     return All(AnyOf(weight, normalised), bias)
 
 
-@rule("aten.batch_norm", "aten.native_batch_norm", "aten.cudnn_batch_norm", "aten._native_batch_norm_legit",
-      "aten._native_batch_norm_legit_no_training", "aten._batch_norm_impl_index", "aten._batch_norm_with_update")  # fmt: skip
+@rule(
+    "aten.batch_norm",
+    "aten.native_batch_norm",
+    "aten.cudnn_batch_norm",
+    "aten._native_batch_norm_legit",
+    "aten._native_batch_norm_legit_no_training",
+    "aten._batch_norm_impl_index",
+    "aten._batch_norm_with_update",
+)
 def batch_norm(op: OpCall) -> Outcome:
     """[B, C, ...]: statistics over all but C, so C passes, in either mode; in evaluation they are constants."""
     x, weight, bias, mean, variance = op.operands("input", "weight", "bias", "running_mean", "running_var")
@@ -110,7 +117,7 @@ def group_norm(op: OpCall) -> Outcome:
 
 @rule("aten.instance_norm")
 def instance_norm(op: OpCall) -> Outcome:
-    """[B, C, ...]: statistics over pixels; batch and channels pass. Zero channels stay zero: they are their own mean."""
+    """[B, C, ...]: statistics over pixels; batch and channels pass. Zero channels stay zero, being their own mean."""
     x, weight, bias, mean, variance = op.operands("input", "weight", "bias", "running_mean", "running_var")
     for vector in (weight, bias, mean, variance):
         if vector is not None:

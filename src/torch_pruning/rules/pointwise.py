@@ -10,7 +10,6 @@ import torch
 
 from torch_pruning.axes.expression import Axis, Fixed, product
 from torch_pruning.rules.call import CARRIED, NORMALISED, OpCall, Outcome
-from torch_pruning.rules.laws import NOWHERE
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.registry import rule
 from torch_pruning.rules.zero_at_zero import zero_law
@@ -21,12 +20,12 @@ _FACTORS = {"mul": 1.0, "multiply": 1.0, "div": -1.0, "divide": -1.0, "true_divi
 # Elementwise ops that do not carry the tag in every overload.
 _UNTAGGED = frozenset(
     """
-    __and__ __iand__ __ilshift__ __ior__ __irshift__ __ixor__ __or__ __xor__ _prelu_kernel absolute alpha_dropout arccos arccosh
-    arcsin arcsinh arctan arctan2 arctanh bernoulli cauchy clip complex copy divide dropout exponential
-    fake_quantize_per_tensor_affine feature_alpha_dropout feature_dropout fill fix float_power floor_divide geometric
-    greater greater_equal hardswish isclose isfinite less less_equal ldexp log_normal log_sigmoid log_sigmoid_forward
-    masked_fill multiply native_dropout negative normal not_equal poisson polar positive random rsub special_expit subtract
-    threshold true_divide uniform where zero
+    __and__ __iand__ __ilshift__ __ior__ __irshift__ __ixor__ __or__ __xor__ _prelu_kernel absolute alpha_dropout
+    arccos arccosh arcsin arcsinh arctan arctan2 arctanh bernoulli cauchy clip complex copy divide dropout
+    exponential fake_quantize_per_tensor_affine feature_alpha_dropout feature_dropout fill fix float_power
+    floor_divide geometric greater greater_equal hardswish isclose isfinite less less_equal ldexp log_normal log_sigmoid
+    log_sigmoid_forward masked_fill multiply native_dropout negative normal not_equal poisson polar positive random rsub special_expit
+    subtract threshold true_divide uniform where zero
     """.split()
 )
 
@@ -89,10 +88,23 @@ def prelu(op: OpCall) -> Outcome:
 
 
 @rule(
-    "aten.contiguous", "aten.to", "aten._to_copy", "aten.clone", "aten.detach", "aten.alias", "aten.lift", "aten.lift_fresh",
-    "aten.lift_fresh_copy", "aten.resolve_conj", "aten.resolve_neg", "aten._conj", "aten._neg_view",
-    "aten.type_as", "aten.real", "aten.imag",
-)  # fmt: skip
+    "aten.contiguous",
+    "aten.to",
+    "aten._to_copy",
+    "aten.clone",
+    "aten.detach",
+    "aten.alias",
+    "aten.lift",
+    "aten.lift_fresh",
+    "aten.lift_fresh_copy",
+    "aten.resolve_conj",
+    "aten.resolve_neg",
+    "aten._conj",
+    "aten._neg_view",
+    "aten.type_as",
+    "aten.real",
+    "aten.imag",
+)
 def identity(op: OpCall) -> Outcome:
     """The same tensor in another guise; further tensor arguments only lend their dtype or device."""
     x = op.tensors()[0]

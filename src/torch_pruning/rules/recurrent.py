@@ -16,8 +16,8 @@ _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Cell:
-    """The weights of one layer in one direction: w_ih [gates * H, I], w_hh [gates * H, P], biases [gates * H], and with a
-    projection w_hr [P, H]; without one P is H."""
+    """The weights of one layer in one direction: w_ih [gates * H, I], w_hh [gates * H, P], biases [gates * H], and with
+    a projection w_hr [P, H]; without one P is H."""
 
     gated: tuple[Operand, ...]  # w_ih, w_hh and the biases, if there are any
     projection: Operand | None = None
@@ -53,9 +53,13 @@ def recurrent(op: OpCall) -> Outcome:
     batch = tuple(axis for dim, axis in enumerate(x.axes[:-1]) if dim != time)
     for state, width in zip(states, (output, hidden), strict=False):
         _follow_state(op, state, (*batch, width))
-    last = tuple((Fixed(shape[0]), *batch, width) for shape, width in zip(op.output_shapes[1:], (output, hidden), strict=False))
+    last = tuple(
+        (Fixed(shape[0]), *batch, width) for shape, width in zip(op.output_shapes[1:], (output, hidden), strict=False)
+    )
     out = _output_law(cells, states)
-    return op.outcome((*x.axes[:-1], entering), *last, zero=[out, out, _state_law(cells, states)][: len(op.output_shapes)])
+    return op.outcome(
+        (*x.axes[:-1], entering), *last, zero=[out, out, _state_law(cells, states)][: len(op.output_shapes)]
+    )
 
 
 def _states(op: OpCall) -> list[Operand]:
@@ -81,10 +85,8 @@ def _follow_state(op: OpCall, state: Operand, axes: tuple[Axis, ...]) -> None:
     op.mixes(state, 0, -1)
 
 
-def _apply(
-    op: OpCall, cell: _Cell, axes: tuple[Axis, Axis, Axis], laws: tuple[Law, Law], rows: Sequence[Axis]
-) -> None:
-    """`axes`: what enters, the hidden units and what comes out; `laws`: where what enters and what comes out is zero."""
+def _apply(op: OpCall, cell: _Cell, axes: tuple[Axis, Axis, Axis], laws: tuple[Law, Law], rows: Sequence[Axis]) -> None:
+    """`axes`: what enters, the hidden units and what comes out; `laws`: where what enters and comes out is zero."""
     entering, hidden, output = axes
     w_ih, w_hh, *biases = cell.gated
     gates = w_ih.axes[0].size // hidden.size
@@ -92,7 +94,10 @@ def _apply(
     for weight in (w_ih, w_hh, *biases):
         op.unify(weight.axes[0], gated)
         op.role(weight, 0, PRODUCED)
-    contractions = [(w_ih, entering, AnyOf(laws[0], w_ih), gated), (w_hh, output, AnyOf(laws[1], w_hh), gated)]
+    contractions: list[tuple[Operand, Axis, Law, Axis]] = [
+        (w_ih, entering, AnyOf(laws[0], w_ih), gated),
+        (w_hh, output, AnyOf(laws[1], w_hh), gated),
+    ]
     if cell.projection is not None:
         op.unify(cell.projection.axes[0], output)
         op.role(cell.projection, 0, PRODUCED)
@@ -157,7 +162,14 @@ def mkldnn_rnn_layer(op: OpCall) -> Outcome:
     return op.outcome((*x.axes[:-1], hidden), h, h, *workspace, zero=[law] * 3 + [NOWHERE] * len(op.output_shapes[3:]))
 
 
-@rule("aten.lstm.data", "aten.gru.data", "aten.rnn_tanh.data", "aten.rnn_relu.data", "aten._pack_padded_sequence", "aten._pad_packed_sequence")
+@rule(
+    "aten.lstm.data",
+    "aten.gru.data",
+    "aten.rnn_tanh.data",
+    "aten.rnn_relu.data",
+    "aten._pack_padded_sequence",
+    "aten._pad_packed_sequence",
+)
 def packed(op: OpCall) -> Outcome:
     """Sequences of several lengths, one after another in one dimension."""
     for operand in op.tensors():

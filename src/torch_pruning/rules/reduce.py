@@ -19,9 +19,7 @@ def reduced_dims(op: OpCall, x: Operand) -> list[int]:
     return [dim % x.rank for dim in (dims if isinstance(dims, list) else [dims])] if x.rank else []
 
 
-def _reduced(
-    op: OpCall, x: Operand, dims: Iterable[int], law: Law | list[Law], rank: int | None = None
-) -> Outcome:
+def _reduced(op: OpCall, x: Operand, dims: Iterable[int], law: Law | list[Law], rank: int | None = None) -> Outcome:
     """All outputs without these dimensions, or with ones in their place if they have the rank of `x`."""
     dims = set(dims)
     op.mixes(x, *dims)
@@ -86,8 +84,20 @@ def mean(op: OpCall) -> Outcome:
     return _reduced(op, x, reduced_dims(op, x), x)
 
 
-@rule("aten.var", "aten.std", "aten.var_mean", "aten.std_mean", "aten.amax", "aten.amin", "aten.aminmax", "aten.prod", "aten.all",
-      "aten.median", "aten.nanmedian", "aten.mode")  # fmt: skip
+@rule(
+    "aten.var",
+    "aten.std",
+    "aten.var_mean",
+    "aten.std_mean",
+    "aten.amax",
+    "aten.amin",
+    "aten.aminmax",
+    "aten.prod",
+    "aten.all",
+    "aten.median",
+    "aten.nanmedian",
+    "aten.mode",
+)
 def statistic(op: OpCall) -> Outcome:
     """Every unit takes part, a zero too; but of zeros alone they all are zero."""
     x = op.tensors()[0]
@@ -155,9 +165,22 @@ def _with_positions(op: OpCall, x: Operand) -> Outcome:
     return _reduced(op, x, dims, [NOWHERE if only_positions else x, *(NOWHERE for _ in op.output_shapes[1:])])
 
 
-@rule("aten.mse_loss", "aten.l1_loss", "aten.smooth_l1_loss", "aten.huber_loss", "aten.cross_entropy_loss", "aten.nll_loss",
-      "aten.nll_loss_nd", "aten.binary_cross_entropy", "aten.binary_cross_entropy_with_logits", "aten.kl_div", "aten.cosine_embedding_loss",
-      "aten.nll_loss2d", "aten.poisson_nll_loss", "aten.soft_margin_loss")  # fmt: skip
+@rule(
+    "aten.mse_loss",
+    "aten.l1_loss",
+    "aten.smooth_l1_loss",
+    "aten.huber_loss",
+    "aten.cross_entropy_loss",
+    "aten.nll_loss",
+    "aten.nll_loss_nd",
+    "aten.binary_cross_entropy",
+    "aten.binary_cross_entropy_with_logits",
+    "aten.kl_div",
+    "aten.cosine_embedding_loss",
+    "aten.nll_loss2d",
+    "aten.poisson_nll_loss",
+    "aten.soft_margin_loss",
+)
 def loss(op: OpCall) -> Outcome:
     """What a loss compares is an output of the model."""
     for operand in op.tensors():
@@ -176,9 +199,30 @@ def softmax(op: OpCall) -> Outcome:
     return op.outcome(x.axes, zero=NOWHERE)
 
 
-@rule("aten.cumsum", "aten.cumprod", "aten.cummax", "aten.cummin", "aten.logcumsumexp", "aten.diff", "aten.sort", "aten.argsort",
-      "aten.topk", "aten.msort", "aten._fft_r2c", "aten._fft_c2c", "aten._fft_c2r", "aten.fft_fft", "aten.fft_ifft", "aten.fft_rfft",
-      "aten.fft_irfft", "aten.fft_fft2", "aten.fft_ifft2", "aten.fft_rfft2", "aten.fft_irfft2", "aten.fft_fftn")  # fmt: skip
+@rule(
+    "aten.cumsum",
+    "aten.cumprod",
+    "aten.cummax",
+    "aten.cummin",
+    "aten.logcumsumexp",
+    "aten.diff",
+    "aten.sort",
+    "aten.argsort",
+    "aten.topk",
+    "aten.msort",
+    "aten._fft_r2c",
+    "aten._fft_c2c",
+    "aten._fft_c2r",
+    "aten.fft_fft",
+    "aten.fft_ifft",
+    "aten.fft_rfft",
+    "aten.fft_irfft",
+    "aten.fft_fft2",
+    "aten.fft_ifft2",
+    "aten.fft_rfft2",
+    "aten.fft_irfft2",
+    "aten.fft_fftn",
+)
 def ordered(op: OpCall) -> Outcome:
     """The result depends on the order of positions along some dimensions; the others pass."""
     x, *joined = op.tensors()  # `diff` takes more to put before and behind

@@ -21,9 +21,17 @@ def _trailing(base: str) -> int:
     return int(next(c for c in base.replace("_with_indices", "") if c in "123"))
 
 
-@rule(*(f"aten.{kind}_pool{d}d" for kind in ("max", "avg", "adaptive_avg", "_adaptive_avg", "adaptive_max", "fractional_max")
-        for d in (1, 2, 3) if (kind, d) not in (("fractional_max", 1), ("_adaptive_avg", 1))),
-      "aten.max_pool1d_with_indices", "aten.max_pool2d_with_indices", "aten.max_pool3d_with_indices")  # fmt: skip
+@rule(
+    *(
+        f"aten.{kind}_pool{d}d"
+        for kind in ("max", "avg", "adaptive_avg", "_adaptive_avg", "adaptive_max", "fractional_max")
+        for d in (1, 2, 3)
+        if (kind, d) not in (("fractional_max", 1), ("_adaptive_avg", 1))
+    ),
+    "aten.max_pool1d_with_indices",
+    "aten.max_pool2d_with_indices",
+    "aten.max_pool3d_with_indices",
+)
 def pool(op: OpCall) -> Outcome:
     """[..., C, H, W] -> [..., C, H', W']. The window of zeros is zero, for maxima too."""
     x = op.tensors()[0]
@@ -38,8 +46,16 @@ def pool(op: OpCall) -> Outcome:
     return op.outcome(*(axes for _ in op.output_shapes), zero=[x, *(NOWHERE for _ in op.output_shapes[1:])])
 
 
-@rule(*(f"aten.upsample_{kind}" for kind in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "bicubic2d", "trilinear3d")),
-      *(f"aten._upsample_{kind}" for kind in ("nearest_exact1d", "nearest_exact2d", "nearest_exact3d", "bilinear2d_aa", "bicubic2d_aa")))  # fmt: skip
+@rule(
+    *(
+        f"aten.upsample_{kind}"
+        for kind in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "bicubic2d", "trilinear3d")
+    ),
+    *(
+        f"aten._upsample_{kind}"
+        for kind in ("nearest_exact1d", "nearest_exact2d", "nearest_exact3d", "bilinear2d_aa", "bicubic2d_aa")
+    ),
+)
 def upsample(op: OpCall) -> Outcome:
     """[B, C, H, W] -> [B, C, H', W']."""
     x = op.tensors()[0]

@@ -15,7 +15,8 @@ ZERO_AT_ZERO = frozenset(
     """
     _prelu_kernel abs absolute angle arcsin arcsinh arctan arctanh asin asinh atan atanh bitwise_left_shift
     bitwise_right_shift ceil celu conj_physical copysign deg2rad divide div dropout elu erf erfinv expm1
-    feature_dropout fix floor floor_divide fmod frac gelu hardshrink hardswish __ilshift__ __irshift__ isinf isnan ldexp leaky_relu log1p __lshift__
+    feature_dropout fix floor floor_divide fmod frac gelu hardshrink hardswish __ilshift__ __irshift__ isinf isnan
+    ldexp leaky_relu log1p __lshift__
     mish nan_to_num native_dropout neg negative polar positive rad2deg relu relu6 remainder round rrelu
     __rshift__ selu sgn sign signbit silu sin sinh softshrink special_erf special_erfinv special_expm1 special_i1
     special_i1e special_log1p special_round sqrt square tan tanh true_divide trunc xlogy special_xlogy special_xlog1py
