@@ -99,8 +99,6 @@ def addbmm(op: OpCall) -> Outcome:
     bias, x, y = op.tensors()
     _, *out = _matmul(op, x, y)
     op.sums(x.axes[0], AnyOf(x, y), "contraction")
-    op.mixes(x, 0, -1)
-    op.mixes(y, 0, -2)
     _add_bias(op, bias, tuple(out))
     return op.outcome(out, zero=All(AnyOf(_without(x, 0, 2), _without(y, 0, 1)), bias))
 
@@ -151,13 +149,14 @@ def _tensordot(op: OpCall, x: Operand, y: Operand, x_dims: list[int], y_dims: li
         if x.axes[x_dim].size == y.axes[y_dim].size:
             op.unify(x.axes[x_dim], y.axes[y_dim])
             op.sums(x.axes[x_dim], AnyOf(x, y), "contraction")
-        else:  # a dimension of one is summed against the sum of the other
-            op.sums(x.axes[x_dim], x, "contraction")
-            op.sums(y.axes[y_dim], y, "contraction")
+        else:  # one of them is 1: the other is summed by itself
+            longer, dim = (x, x_dim) if y.axes[y_dim].size == 1 else (y, y_dim)
+            op.sums(longer.axes[dim], longer, "contraction")
     for operand, dims in ((x, x_dims), (y, y_dims)):
-        op.mixes(operand, *dims)
-        for dim in range(operand.rank):
+        for dim, axis in enumerate(operand.axes):
             op.role(operand, dim, CONTRACTED if dim in dims else PRODUCED)
+            for summed in dims:
+                op.crosses(axis, operand.axes[summed])
     out = tuple(axis for o, dims in ((x, x_dims), (y, y_dims)) for d, axis in enumerate(o.axes) if d not in dims)
     op.macs(*out, *(x.axes[dim] for dim in x_dims))
     return op.outcome(out, zero=AnyOf(_without(x, *x_dims), _without(y, *y_dims)))
@@ -201,7 +200,6 @@ def distances(op: OpCall) -> Outcome:
     op.unify(x.axes[-1], y.axes[-1])
     op.sums(x.axes[-1], All(x, y), "distance")
     for operand in (x, y):
-        op.mixes(operand, -1)
         op.role(operand, -1, CONTRACTED)
         op.crosses(operand.axes[-2], operand.axes[-1])
     batch = _batch(op, x.axes[:-2], y.axes[:-2])
@@ -232,8 +230,6 @@ def einsum(op: OpCall) -> Outcome:
                 axes[label] = axis
             elif axis.size != 1:
                 op.unify(axes[label], axis)
-        for label in {label for label in labels if labels.count(label) > 1}:
-            op.freeze(axes[label], "diagonal")
     out = _labels(right, dots)
     for label in axes:
         if label not in out:
@@ -241,7 +237,6 @@ def einsum(op: OpCall) -> Outcome:
             op.sums(axes[label], AnyOf(*carrying), "contraction")
     for operand, labels in zip(operands, labelled, strict=True):
         summed = [dim for dim, label in enumerate(labels) if label not in out]
-        op.mixes(operand, *summed)
         for dim in summed:
             everywhere = set(labels).intersection(*(other for other in labelled if labels[dim] in other))
             for label in set(labels) - everywhere:
@@ -295,7 +290,6 @@ def _convolve(op: OpCall, x: Operand, weight: Operand, bias: Operand | None, gro
         op.freeze(axis, "convolution kernel")
     for axis in x.axes[channel + 1 :]:
         op.freeze(axis, "convolved positions")
-    op.mixes(x, *range(channel + 1, x.rank))
     # One side of the weight's dim 0 is laid out in groups; its dim 1 is what lies within a group.
     if transposed:
         op.unify(x.axes[channel], weight.axes[0])
@@ -312,7 +306,6 @@ def _convolve(op: OpCall, x: Operand, weight: Operand, bias: Operand | None, gro
     if groups > 1:
         op.sized("groups", group)
     op.sums(inner, AnyOf(x, weight), "convolution")
-    op.mixes(Operand(-1, (group, inner, *kernel_axes)), 1)
     op.role(weight, 0, CONTRACTED if transposed else PRODUCED)
     op.role(weight, 1, PRODUCED if transposed else CONTRACTED)
     if bias is not None:
@@ -334,9 +327,8 @@ def _convolve(op: OpCall, x: Operand, weight: Operand, bias: Operand | None, gro
 def deformable_conv(op: OpCall) -> Outcome:
     """A convolution whose taps are moved by `offset`, in pixels: channels take part as in any other."""
     x, weight, bias = op.operands("input", "weight", "bias")
-    if op.get("groups", 1) != 1 or op.get("offset_groups", 1) != 1:
-        op.freeze(x.axes[1], "channels of a deformable convolution in groups")
-        op.freeze(weight.axes[0], "channels of a deformable convolution in groups")
+    if op.get("offset_groups", 1) != 1:
+        op.freeze(x.axes[1], "channels with offsets of their own")
     for name in ("offset", "mask"):
         moved = op.arguments.get(name)
         if moved is not None:
@@ -388,9 +380,10 @@ def attention(op: OpCall) -> Outcome:
     op.macs(*batch, q.axes[-2], k.axes[-2], q.axes[-1])
     op.macs(*batch, q.axes[-2], k.axes[-2], v.axes[-1])
     out = (*batch, q.axes[-2], v.axes[-1])
-    law = _without(v, -2)
-    others = [op.fixed(shape) for shape in op.output_shapes[1:]]
-    return op.outcome(out, *others, zero=[law, *(NOWHERE for _ in others)])
+    # Beside the result there may be the logarithms of the sums [B, H, T] or the weights [B, H, T, S], and seeds.
+    scores = (*batch, q.axes[-2], k.axes[-2])
+    others = [scores[: len(s)] if len(s) >= q.rank - 1 else op.fixed(s) for s in op.output_shapes[1:]]
+    return op.outcome(out, *others, zero=[_without(v, -2), *(NOWHERE for _ in others)])
 
 
 @rule("aten._grouped_mm")
@@ -404,7 +397,6 @@ def grouped_mm(op: OpCall) -> Outcome:
     op.contract(x, 1, weight, 1)
     for axis in (x.axes[0], weight.axes[0], offsets.axes[0]):
         op.freeze(axis, "rows belong to experts by number")
-    op.mixes(weight, 0)
     op.role(weight, 1, CONTRACTED)
     op.role(weight, 2, PRODUCED)
     op.macs(x.axes[0], x.axes[1], weight.axes[2])

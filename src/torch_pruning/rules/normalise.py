@@ -144,7 +144,6 @@ def weight_norm(op: OpCall) -> Outcome:
                 op.unify(a, b)
     for other in summed:
         op.sums(v.axes[other], v, "weight norm")
-    op.mixes(v, *summed)
     # A row of zeros divided by its norm is 0 / 0; only a zero of g makes it zero.
     law = AnyOf(g, Along(v, tuple(v.axes[other] for other in summed)))
     outputs = [v.axes if s == v.shape else g.axes for s in op.output_shapes]

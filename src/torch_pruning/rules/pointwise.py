@@ -24,8 +24,8 @@ _UNTAGGED = frozenset(
     arccos arccosh arcsin arcsinh arctan arctan2 arctanh bernoulli cauchy clip complex copy divide dropout
     exponential fake_quantize_per_tensor_affine feature_alpha_dropout feature_dropout fill fix float_power
     floor_divide geometric greater greater_equal hardswish isclose isfinite less less_equal ldexp log_normal log_sigmoid
-    log_sigmoid_forward masked_fill multiply native_dropout negative normal not_equal poisson polar positive random rsub special_expit
-    subtract threshold true_divide uniform where zero
+    log_sigmoid_forward masked_fill multiply native_dropout negative normal not_equal poisson polar positive
+    random rsub special_expit subtract threshold true_divide uniform where zero
     """.split()
 )
 
