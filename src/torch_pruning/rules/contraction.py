@@ -394,7 +394,8 @@ def grouped_mm(op: OpCall) -> Outcome:
         for operand in op.tensors():
             op.freeze_all(operand, "a grouped product that is not modelled")
         return op.outcome(op.fixed(op.output_shapes[0]))
-    op.contract(x, 1, weight, 1)
+    op.unify(x.axes[1], weight.axes[1])
+    op.sums(x.axes[1], AnyOf(x, weight), "contraction")
     for axis in (x.axes[0], weight.axes[0], offsets.axes[0]):
         op.freeze(axis, "rows belong to experts by number")
     op.role(weight, 1, CONTRACTED)
