@@ -1,4 +1,4 @@
-"""Prune one model several times with whichever `torch_pruning` is on the path; print the seconds as JSON.
+"""Prune one model several times with whichever `torch_pruning` is on the path; print a line of JSON after every run.
 
 Started by speed.py, in a process of its own for every tool and model.
 """
@@ -84,16 +84,16 @@ def main() -> None:
     original = torchvision.models.get_model(options.model, weights=None).eval()
     example = torch.randn(1, 3, 224, 224)
     prune = {"ours": ours, "upstream": upstream}[options.tool]
-    found: list[Stages] = []
-    model = original
-    for _ in range(options.repetitions):
+    for repetition in range(options.repetitions):
         model = copy.deepcopy(original)
         gc.collect()
         clock = Clock()
         prune(model, example, clock)
-        found.append(clock.stages)
-    left = sum(parameter.numel() for parameter in model.parameters())
-    print(json.dumps({"stages": found, "parameters": left, "note": runs(model, example), "file": tp.__file__}))
+        left = sum(parameter.numel() for parameter in model.parameters())
+        # Whether it runs is known after the first time, and takes longer than pruning for some.
+        note = runs(model, example) if not repetition else ""
+        row = {"stages": clock.stages, "parameters": left, "note": note, "file": tp.__file__}
+        print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

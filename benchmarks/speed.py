@@ -29,7 +29,7 @@ MODELS = [
 ]  # fmt: skip
 COLUMNS = [
     "model", "tool", "status", "graph_s", "plan_s", "surgery_s", "total_s", "total_cpu_s", "first_total_s",
-    "parameters", "note",
+    "runs", "parameters", "note",
 ]  # fmt: skip
 
 
@@ -42,44 +42,51 @@ class Tool:
     version: str
 
 
-def measure(tool: Tool, model: str, repetitions: int, limit: float) -> dict[str, Any]:
-    """What measure_speed.py prints, or {"status": ...} if it failed or took longer than `limit` seconds."""
+def measure(tool: Tool, model: str, repetitions: int, limit: float) -> tuple[str, list[dict[str, Any]]]:
+    """(status, one entry per run as measure_speed.py prints it). Runs that ended before the time was up count."""
     command = [sys.executable, "-W", "ignore", str(HERE / "measure_speed.py"), "--tool", tool.name, "--model", model]
     environment = {**os.environ, "PYTHONPATH": str(tool.folder.resolve()), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "--repetitions", str(repetitions)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
-        done = subprocess.run(
-            [*command, "--repetitions", str(repetitions)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=limit,
-        )
+        out, errors = process.communicate(timeout=limit)
+        status = "ok" if process.returncode == 0 else errors.strip().splitlines()[-1][:160]
     except subprocess.TimeoutExpired:
-        return {"status": f"not done after {limit:.0f} s"}
-    if done.returncode:
-        return {"status": done.stderr.strip().splitlines()[-1][:160]}
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    if not Path(found["file"]).is_relative_to(tool.folder.resolve()):
-        raise RuntimeError(f"{tool.name} was to be imported from {tool.folder}, found {found['file']}")
-    return {"status": "ok", **found}
+        process.kill()
+        out, _ = process.communicate()
+        status = "ok" if out.count("\n") else f"not done after {limit:.0f} s"
+    runs = [json.loads(line) for line in out.splitlines() if line.startswith("{") and line.endswith("}")]
+    for run in runs:
+        if not Path(run["file"]).is_relative_to(tool.folder.resolve()):
+            raise RuntimeError(f"{tool.name} was to be imported from {tool.folder}, found {run['file']}")
+    return status, runs
 
 
-def summary(tool: Tool, model: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """One row: medians over all repetitions but the first of each process."""
-    row: dict[str, Any] = {"model": model, "tool": tool.name, "status": runs[-1]["status"]}
-    if any(run["status"] != "ok" for run in runs):
-        return {**row, "status": next(run["status"] for run in runs if run["status"] != "ok")}
-    later = [stages for run in runs for stages in (run["stages"][1:] or run["stages"])]
+def summary(tool: Tool, model: str, processes: list[tuple[str, list[dict[str, Any]]]]) -> dict[str, Any]:
+    """One row: medians over all runs but the first of each process, or over these if none has a second."""
+    status = next((status for status, _ in processes if status != "ok"), "ok")
+    row: dict[str, Any] = {"model": model, "tool": tool.name, "status": status}
+    if status != "ok":
+        return row
+    first = [runs[0]["stages"] for _, runs in processes]
+    later = [run["stages"] for _, runs in processes for run in runs[1:]] or first
     for stage in later[0]:
         row[f"{stage}_s"] = round(statistics.median(stages[stage]["wall"] for stages in later), 3)
     for column, clock, chosen in (
         ("total_s", "wall", later),
         ("total_cpu_s", "cpu", later),
-        ("first_total_s", "wall", [run["stages"][0] for run in runs]),
+        ("first_total_s", "wall", first),
     ):
         totals = [sum(times[clock] for times in stages.values()) for stages in chosen]
         row[column] = round(statistics.median(totals), 3)
-    return {**row, "parameters": runs[-1]["parameters"], "note": runs[-1]["note"]}
+    _, (sample, *_) = processes[0]
+    row["runs"] = sum(len(runs) for _, runs in processes)
+    return {**row, "parameters": sample["parameters"], "note": sample["note"]}
 
 
 def markdown(rows: list[dict[str, Any]], tools: list[Tool]) -> str:
@@ -120,13 +127,13 @@ def main(arguments: list[str] | None = None) -> None:
         tools.append(Tool("upstream", options.upstream, metadata.name.split("-")[1].removesuffix(".dist")))
     rows = []
     for model in options.models:
-        runs: dict[str, list[dict[str, Any]]] = {tool.name: [] for tool in tools}
+        done: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {tool.name: [] for tool in tools}
         for _ in range(options.rounds):
             for tool in tools:
                 # What did not end once is not waited for again.
-                if all(run["status"] == "ok" for run in runs[tool.name]):
-                    runs[tool.name].append(measure(tool, model, options.repetitions, options.limit))
-        rows += [summary(tool, model, runs[tool.name]) for tool in tools]
+                if all(status == "ok" for status, _ in done[tool.name]):
+                    done[tool.name].append(measure(tool, model, options.repetitions, options.limit))
+        rows += [summary(tool, model, done[tool.name]) for tool in tools]
         print(*(f"{column}={row.get(column, '')}" for row in rows[-len(tools) :] for column in COLUMNS[:9]), flush=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with options.out.with_suffix(".csv").open("w", newline="") as file:
@@ -136,7 +143,9 @@ def main(arguments: list[str] | None = None) -> None:
     about = machine("torch", "torchvision")
     explained = (
         "Seconds, medians; `first run` is the first of a process, which pays for PyTorch's own imports. `factor` "
-        "compares processor times. The surgery of this package includes running the pruned model on fake tensors.\n"
+        "compares processor times, which other work on the machine disturbs less. The surgery of this package includes "
+        f"running the pruned model on fake tensors. A process is stopped after {options.limit:.0f} s; what it finished "
+        "until then counts (`runs` in the CSV).\n"
     )
     text = "\n".join([heading("Speed", about), explained, markdown(rows, tools), ""])
     options.out.with_suffix(".md").write_text(text)

@@ -365,6 +365,8 @@ def attention(op: OpCall) -> Outcome:
         for operand in (q, k):
             op.freeze(operand.axes[-2], "numbers of tokens are compared")
     op.contract(q, -1, k, -1, "attention scores", batched=2)
+    if op.op.startswith("aten._scaled_dot_product_flash"):
+        op.equal_counts(q.axes[-1], v.axes[-1])  # the fused kernel takes one head size only
     op.statistic(v.axes[-2], "softmax")
     op.mixes(k, -2)
     op.mixes(v, -2)
