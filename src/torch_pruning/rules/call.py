@@ -268,6 +268,8 @@ class OpCall:
         """Sum the product of two operands over one dimension of each; the last but `batched` dimensions are paired."""
         self.unify(x.axes[x_dim], y.axes[y_dim])
         self.sums(x.axes[x_dim], AnyOf(x, y), text)
+        self.mixes(x, x_dim)
+        self.mixes(y, y_dim)
         for operand, dim in ((x, x_dim), (y, y_dim)):
             for axis in operand.axes[max(0, operand.rank - batched) :] if batched else operand.axes:
                 self.crosses(axis, operand.axes[dim])
@@ -298,10 +300,7 @@ class OpCall:
             self.facts.scalar_uses.append((given.expression, self.where, factor))
 
     def mixes(self, operand: Operand, *dims: int) -> None:
-        """Positions along these dimensions are related to each other, and the result still has the others.
-
-        Sums need not say so: what they leave does not carry the summed axis, so nothing can have lanes over it.
-        """
+        """Positions along these dimensions are related to each other."""
         chosen = {dim % operand.rank for dim in dims}
         carried = tuple(
             axis for dim, axis in enumerate(operand.axes) if dim not in chosen and not isinstance(axis, Fixed)

@@ -99,6 +99,8 @@ def addbmm(op: OpCall) -> Outcome:
     bias, x, y = op.tensors()
     _, *out = _matmul(op, x, y)
     op.sums(x.axes[0], AnyOf(x, y), "contraction")
+    op.mixes(x, 0, -1)
+    op.mixes(y, 0, -2)
     _add_bias(op, bias, tuple(out))
     return op.outcome(out, zero=All(AnyOf(_without(x, 0, 2), _without(y, 0, 1)), bias))
 
@@ -149,14 +151,13 @@ def _tensordot(op: OpCall, x: Operand, y: Operand, x_dims: list[int], y_dims: li
         if x.axes[x_dim].size == y.axes[y_dim].size:
             op.unify(x.axes[x_dim], y.axes[y_dim])
             op.sums(x.axes[x_dim], AnyOf(x, y), "contraction")
-        else:  # one of them is 1: the other is summed by itself
-            longer, dim = (x, x_dim) if y.axes[y_dim].size == 1 else (y, y_dim)
-            op.sums(longer.axes[dim], longer, "contraction")
+        else:  # a dimension of one is summed against the sum of the other
+            op.sums(x.axes[x_dim], x, "contraction")
+            op.sums(y.axes[y_dim], y, "contraction")
     for operand, dims in ((x, x_dims), (y, y_dims)):
-        for dim, axis in enumerate(operand.axes):
+        op.mixes(operand, *dims)
+        for dim in range(operand.rank):
             op.role(operand, dim, CONTRACTED if dim in dims else PRODUCED)
-            for summed in dims:
-                op.crosses(axis, operand.axes[summed])
     out = tuple(axis for o, dims in ((x, x_dims), (y, y_dims)) for d, axis in enumerate(o.axes) if d not in dims)
     op.macs(*out, *(x.axes[dim] for dim in x_dims))
     return op.outcome(out, zero=AnyOf(_without(x, *x_dims), _without(y, *y_dims)))
@@ -200,6 +201,7 @@ def distances(op: OpCall) -> Outcome:
     op.unify(x.axes[-1], y.axes[-1])
     op.sums(x.axes[-1], All(x, y), "distance")
     for operand in (x, y):
+        op.mixes(operand, -1)
         op.role(operand, -1, CONTRACTED)
         op.crosses(operand.axes[-2], operand.axes[-1])
     batch = _batch(op, x.axes[:-2], y.axes[:-2])
@@ -230,6 +232,8 @@ def einsum(op: OpCall) -> Outcome:
                 axes[label] = axis
             elif axis.size != 1:
                 op.unify(axes[label], axis)
+        for label in {label for label in labels if labels.count(label) > 1}:
+            op.freeze(axes[label], "diagonal")
     out = _labels(right, dots)
     for label in axes:
         if label not in out:
@@ -237,6 +241,7 @@ def einsum(op: OpCall) -> Outcome:
             op.sums(axes[label], AnyOf(*carrying), "contraction")
     for operand, labels in zip(operands, labelled, strict=True):
         summed = [dim for dim, label in enumerate(labels) if label not in out]
+        op.mixes(operand, *summed)
         for dim in summed:
             everywhere = set(labels).intersection(*(other for other in labelled if labels[dim] in other))
             for label in set(labels) - everywhere:
@@ -290,6 +295,7 @@ def _convolve(op: OpCall, x: Operand, weight: Operand, bias: Operand | None, gro
         op.freeze(axis, "convolution kernel")
     for axis in x.axes[channel + 1 :]:
         op.freeze(axis, "convolved positions")
+    op.mixes(x, *range(channel + 1, x.rank))
     # One side of the weight's dim 0 is laid out in groups; its dim 1 is what lies within a group.
     if transposed:
         op.unify(x.axes[channel], weight.axes[0])
@@ -306,6 +312,7 @@ def _convolve(op: OpCall, x: Operand, weight: Operand, bias: Operand | None, gro
     if groups > 1:
         op.sized("groups", group)
     op.sums(inner, AnyOf(x, weight), "convolution")
+    op.mixes(Operand(-1, (group, inner, *kernel_axes)), 1)
     op.role(weight, 0, CONTRACTED if transposed else PRODUCED)
     op.role(weight, 1, PRODUCED if transposed else CONTRACTED)
     if bias is not None:
@@ -327,8 +334,9 @@ def _convolve(op: OpCall, x: Operand, weight: Operand, bias: Operand | None, gro
 def deformable_conv(op: OpCall) -> Outcome:
     """A convolution whose taps are moved by `offset`, in pixels: channels take part as in any other."""
     x, weight, bias = op.operands("input", "weight", "bias")
-    if op.get("offset_groups", 1) != 1:
-        op.freeze(x.axes[1], "channels with offsets of their own")
+    if op.get("groups", 1) != 1 or op.get("offset_groups", 1) != 1:
+        op.freeze(x.axes[1], "channels of a deformable convolution in groups")
+        op.freeze(weight.axes[0], "channels of a deformable convolution in groups")
     for name in ("offset", "mask"):
         moved = op.arguments.get(name)
         if moved is not None:
@@ -396,10 +404,10 @@ def grouped_mm(op: OpCall) -> Outcome:
         for operand in op.tensors():
             op.freeze_all(operand, "a grouped product that is not modelled")
         return op.outcome(op.fixed(op.output_shapes[0]))
-    op.unify(x.axes[1], weight.axes[1])
-    op.sums(x.axes[1], AnyOf(x, weight), "contraction")
+    op.contract(x, 1, weight, 1)
     for axis in (x.axes[0], weight.axes[0], offsets.axes[0]):
         op.freeze(axis, "rows belong to experts by number")
+    op.mixes(weight, 0)
     op.role(weight, 1, CONTRACTED)
     op.role(weight, 2, PRODUCED)
     op.macs(x.axes[0], x.axes[1], weight.axes[2])

@@ -110,7 +110,7 @@ def group_norm(op: OpCall) -> Outcome:
         if vector is not None:
             op.unify(channels, vector.axes[0])
             op.role(vector, 0, NORMALISED)
-    op.mixes(x, *range(2, x.rank))
+    op.mixes(Operand(-1, (x.axes[0], groups, within, *x.axes[2:])), *range(2, x.rank + 1))
     outputs = [x.axes if s == x.shape else op.fixed(s) for s in op.output_shapes]
     return op.outcome(*outputs, zero=_first(_affine(Along(x, (x.axes[0], groups)), weight, bias), outputs))
 
@@ -144,6 +144,7 @@ def weight_norm(op: OpCall) -> Outcome:
                 op.unify(a, b)
     for other in summed:
         op.sums(v.axes[other], v, "weight norm")
+    op.mixes(v, *summed)
     # A row of zeros divided by its norm is 0 / 0; only a zero of g makes it zero.
     law = AnyOf(g, Along(v, tuple(v.axes[other] for other in summed)))
     outputs = [v.axes if s == v.shape else g.axes for s in op.output_shapes]

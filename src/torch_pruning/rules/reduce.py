@@ -22,6 +22,7 @@ def reduced_dims(op: OpCall, x: Operand) -> list[int]:
 def _reduced(op: OpCall, x: Operand, dims: Iterable[int], law: Law | list[Law], rank: int | None = None) -> Outcome:
     """All outputs without these dimensions, or with ones in their place if they have the rank of `x`."""
     dims = set(dims)
+    op.mixes(x, *dims)
     keep = (len(op.output_shapes[0]) if rank is None else rank) == x.rank
     axes: list[Axis] = []
     for dim, axis in enumerate(x.axes):
@@ -227,6 +228,7 @@ def ordered(op: OpCall) -> Outcome:
     x, *joined = op.tensors()  # `diff` takes more to put before and behind
     chosen = _ordered_dims(op, x)
     for operand in (x, *joined):
+        op.mixes(operand, *chosen)
         for dim, axis in enumerate(operand.axes):
             if dim in chosen:
                 op.freeze(axis, "depends on the order of positions")
