@@ -142,7 +142,8 @@ def main(arguments: list[str] | None = None) -> None:
         writer.writerows(rows)
     about = machine("torch", "torchvision")
     explained = (
-        "Seconds, medians; `first run` is the first of a process, which pays for PyTorch's own imports. `factor` "
+        "Seconds, medians, both tools with their default options; `first run` is the first of a process, which pays "
+        "for PyTorch's own imports. `factor` "
         "compares processor times, which other work on the machine disturbs less. The surgery of this package includes "
         f"running the pruned model on fake tensors. A process is stopped after {options.limit:.0f} s; what it finished "
         "until then counts (`runs` in the CSV).\n"
