@@ -25,10 +25,10 @@ from torch_pruning.errors import PositionError, StalePlanError
 from torch_pruning.graph.cost import CostValue, Counts
 from torch_pruning.graph.graph import FrozenRow, Graph, build_graph
 from torch_pruning.graph.groups import Group
+from torch_pruning.graph.ignored import ignored_axes
 from torch_pruning.planning.build import build_plan
 from torch_pruning.planning.plan import Plan
 from torch_pruning.planning.tensors import Positions, kept_positions
-from torch_pruning.pruner.decide import ignored_axes
 from torch_pruning.trace.substitute import named_tensors
 from torch_pruning.trace.tracer import Example
 
