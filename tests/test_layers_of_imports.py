@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent / "src" / PACKAGE
 
 # From the lowest to the highest. A module may import from its own layer and from those above it in this list.
 LAYERS = [
-    ("errors",),
+    ("errors", "progress"),
     ("axes",),
     ("rules",),
     ("trace",),
@@ -28,8 +28,8 @@ LAYERS = [
 ]
 MODULE_TO_LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 
-# The algebra of axes is pure Python; so is what it imports.
-WITHOUT_TORCH = {"errors", "axes"}
+# The algebra of axes is pure Python; so is what it imports. A progress bar has nothing to do with tensors.
+WITHOUT_TORCH = {"errors", "progress", "axes"}
 
 # Extras and whatever is slow to import: loaded by the function that needs it, never by `import torch_pruning`.
 HEAVY = ["jinja2", "matplotlib", "onnx", "onnxruntime", "sklearn", "timm", "torchvision", "transformers", "typer"]
