@@ -18,18 +18,30 @@ from torch_pruning.planning.plan import Plan
 from torch_pruning.planning.verify import Verification, verify
 from torch_pruning.pruner.decide import plan, prune
 from torch_pruning.pruner.report import PruneReport
+from torch_pruning.pruner.sparsify import Regularizer
+from torch_pruning.pruner.sparsify_penalties import (
+    BatchNormScalePenalty,
+    GroupLassoPenalty,
+    GroupNormPenalty,
+    GrowingPenalty,
+)
 from torch_pruning.rules.registry import register_rule
 from torch_pruning.trace.tracer import Example
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchNormScalePenalty",
     "DependencyGraph",
     "DependencyPlan",
     "Example",
     "Graph",
+    "GroupLassoPenalty",
+    "GroupNormPenalty",
+    "GrowingPenalty",
     "Plan",
     "PruneReport",
+    "Regularizer",
     "Verification",
     "build_graph",
     "mask_bias",

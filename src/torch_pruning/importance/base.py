@@ -59,7 +59,7 @@ def group_scores(
     for member in group.members:
         if roles is None or member.role in roles:
             tensor = tensors[member.tensor].detach()
-            for part, start in _parts_with(member, group.axis):
+            for part, start in parts_with(member, group.axis):
                 # Only the entries that the group owns: a concatenation of many groups is read once, not once for each.
                 own = tensor.narrow(member.dim, start, part.axis.size)
                 entries = of_entries(own.to(dtype=torch.promote_types(tensor.dtype, torch.float32)))
@@ -68,7 +68,7 @@ def group_scores(
     return total
 
 
-def _parts_with(member: Member, leaf: Free) -> Iterator[tuple[Member, int]]:
+def parts_with(member: Member, leaf: Free) -> Iterator[tuple[Member, int]]:
     """The parts of a member's axis that carry the leaf, each as a member of its own, and where they start."""
     axis = resolve(member.axis)
     start = 0
@@ -98,7 +98,7 @@ def member_scores(group: Group, member: Member, entries: Tensor) -> Scores:
 def _across(group: Group, member: Member, entries: Tensor, units: Tensor, owned: Tensor, lanes: int) -> Scores:
     """Lanes lie in another dimension of the tensor, as the groups of a grouped convolution do, or some of them."""
     own_leaves = set(leaves(member.axis))
-    lane_dim = _lane_dim(group, member, own_leaves)
+    lane_dim = lane_dimension(group, member, own_leaves)
     rest = [dim for dim in range(entries.dim()) if dim not in (lane_dim, member.dim)]
     matrix = entries.sum(rest) if rest else entries  # (lane dim, dim) or the other way round
     if lane_dim > member.dim:
@@ -113,7 +113,7 @@ def _across(group: Group, member: Member, entries: Tensor, units: Tensor, owned:
     return totals.index_add_(0, slots[:, owned].reshape(-1), matrix[:, owned].reshape(-1)).view(lanes, group.size)
 
 
-def _lane_dim(group: Group, member: Member, own_leaves: set[Free]) -> int:
+def lane_dimension(group: Group, member: Member, own_leaves: set[Free]) -> int:
     elsewhere = set(group.lanes) - own_leaves
     for dim, axis in enumerate(member.siblings):
         if dim != member.dim and elsewhere <= set(leaves(axis)):
