@@ -10,7 +10,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench zoo-torchvision clean
+.PHONY: help setup demo test lint format bench zoo-coverage clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 28
@@ -47,9 +47,15 @@ format: $(STAMP)  ## rewrite the sources in the common format
 bench: $(STAMP)  ## run the benchmarks
 	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
-zoo-torchvision: export OMP_NUM_THREADS := 1
-zoo-torchvision: $(STAMP)  ## every torchvision classification and segmentation model through the oracle (about an hour)
-	@$(BIN)/python benchmarks/zoo/torchvision_models.py
+ZOOS := $(addprefix zoo-,torchvision timm transformers diffusers ultralytics)
+.PHONY: $(ZOOS)
+$(ZOOS): export OMP_NUM_THREADS := 1
+$(ZOOS): zoo-%: $(STAMP)  # ZOO_ARGS: further arguments, such as --executed-only
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[zoo]'
+	@$(BIN)/python benchmarks/zoo/run.py $* $(ZOO_ARGS)
+
+zoo-coverage: $(STAMP)  ## docs/coverage.md from the tables of make zoo-torchvision, zoo-timm, zoo-transformers, ...
+	@$(BIN)/python benchmarks/zoo/run.py --render
 
 clean:  ## remove caches and build products (for .venv: rm -rf .venv)
 	rm -rf build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
