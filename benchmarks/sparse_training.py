@@ -3,8 +3,8 @@
 python benchmarks/sparse_training.py                        # scikit-learn's digits, a few minutes
 python benchmarks/sparse_training.py --data fashion-mnist   # Debian's dataset-fashion-mnist, or downloaded
 
-Chosen are the inner widths of the residual blocks; the residual widths are left to themselves, as a control. Written are
-NAME.csv, NAME.md and NAME.png: how far apart the norms of units lie, and what half of the chosen units cost in
+Chosen are the inner widths of the residual blocks; the residual widths are left to themselves, as a control. Written
+are NAME.csv, NAME.md and NAME.png: how far apart the norms of units lie, and what half of the chosen units cost in
 accuracy when they are removed without any training afterwards.
 """
 
@@ -42,8 +42,8 @@ PENALTIES: dict[str, Penalty | None] = {
 UPDATES = 10  # how often growing strengths grow
 COLUMNS = ["penalty", "accuracy", "half removed", "spread, chosen", "tiny, chosen", "spread, others", "tiny, others"]
 LEGEND = """from the same start and in the same order of batches. Chosen are the inner widths of the residual blocks;
-the others are a control. `half removed`: accuracy after removing half of the chosen units by magnitude, without training
-afterwards. `spread`: 90 % quantile over 10 % quantile of the norms of units, geometric mean over groups. `tiny`: the
+the others are a control. `half removed`: accuracy after removing half of the chosen units by magnitude, without more
+training. `spread`: 90 % quantile over 10 % quantile of the norms of units, geometric mean over groups. `tiny`: the
 share of units with a norm below a tenth of the largest of their group."""
 
 

@@ -19,6 +19,7 @@ from torch_pruning.planning.verify import Verification, verify
 from torch_pruning.pruner.decide import plan, prune
 from torch_pruning.pruner.report import PruneReport
 from torch_pruning.pruner.sparsify import Regularizer
+from torch_pruning.pruner.sparsify_masks import SoftPruning
 from torch_pruning.pruner.sparsify_penalties import (
     BatchNormScalePenalty,
     GroupLassoPenalty,
@@ -42,6 +43,7 @@ __all__ = [
     "Plan",
     "PruneReport",
     "Regularizer",
+    "SoftPruning",
     "Verification",
     "build_graph",
     "mask_bias",

@@ -56,12 +56,35 @@ def zero_sets(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) -> d
     return zeros.zero
 
 
-class _ZeroSets:
-    """Forward pass: for every value, the Free axes on which it is zero where units are removed."""
+def inexact_under(
+    inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]], masked: Mapping[str, ZeroSet]
+) -> ZeroSet:
+    """The axes over which some sum would notice removed units if only these tensors were zero there, by name."""
+    zeros = _ZeroSets(inferred, of_state, masked)
+    zeros.run()
+    noticed: set[Free] = set()
+    for statistic in inferred.facts.statistics:
+        axes = frozenset(leaf for leaf in leaves(statistic.axis) if leaf.reason is None)
+        if axes and statistic.kind != "all":
+            noticed.update(axes - zeros.evaluate(statistic.law, axes))
+    return frozenset(noticed)
 
-    def __init__(self, inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) -> None:
+
+class _ZeroSets:
+    """Forward pass: for every value, the Free axes on which it is zero where units are removed.
+
+    All tensors of the model are zero there, or only those that `masked` names, on these axes.
+    """
+
+    def __init__(
+        self,
+        inferred: Inferred,
+        of_state: Mapping[str, tuple[Axis, ...]],
+        masked: Mapping[str, ZeroSet] | None = None,
+    ) -> None:
         self.inferred = inferred
         self.of_state = of_state
+        self.masked = masked
         self.zero: dict[int, ZeroSet] = {}
         self.carried: dict[int, ZeroSet] = {}
         self.leaves_of: dict[int, tuple[ZeroSet, ZeroSet]] = {}  # by identity of the axes
@@ -85,8 +108,11 @@ class _ZeroSets:
 
     def _enter(self, value: Value) -> None:
         if value.index not in self.zero:
-            self.zero[value.index] = self._carried(value) if value.kind == "state" else frozenset()
+            self.zero[value.index] = self._of_state(value) if value.kind == "state" else frozenset()
             self.by_storage.setdefault(value.storage, []).append(value.index)
+
+    def _of_state(self, value: Value) -> ZeroSet:
+        return self._carried(value) if self.masked is None else self.masked.get(value.name, frozenset())
 
     def _carried(self, value: Value) -> ZeroSet:
         found = self.carried.get(value.index)
