@@ -6,6 +6,7 @@ import drive
 import models_attention
 import models_control
 import models_convolutions
+import models_experts
 import models_grouped_queries
 import models_layers
 import models_parametrized
@@ -30,6 +31,7 @@ THEMES = (
     models_stock_attention,
     models_attention,
     models_grouped_queries,
+    models_experts,
     models_layers,
     models_parametrized,
     models_tensors,

@@ -17,7 +17,8 @@ from torch_pruning.axes.expression import Axis, Free, leaves
 from torch_pruning.errors import RuleError
 from torch_pruning.graph import infer
 from torch_pruning.rules import registry
-from torch_pruning.rules.call import OpCall, Outcome
+from torch_pruning.rules.call import OpCall
+from torch_pruning.rules.facts import Outcome
 from torch_pruning.rules.laws import EVERYWHERE
 from torch_pruning.rules.pointwise import elementwise
 

@@ -23,7 +23,7 @@ from torch_pruning.axes.sizes import (
 )
 from torch_pruning.graph.guards import Definition, GuardCheck, equalities, find_guards, varying_axes
 from torch_pruning.graph.infer import Inferred, axes_of
-from torch_pruning.rules.call import ScaleRepair
+from torch_pruning.rules.facts import ScaleRepair
 
 _ZERO = Polynomial({})
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch_pruning.axes.expression import Axis, Free, product, resolve
 from torch_pruning.axes.sizes import Polynomial, size_polynomial
 from torch_pruning.graph.counts import Counts, counted
-from torch_pruning.rules.call import Cost
+from torch_pruning.rules.facts import Cost
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch_pruning.axes.expression import Axis, Free, leaves
 from torch_pruning.graph.infer import Inferred, axes_of
-from torch_pruning.rules.call import ScaleRepair
+from torch_pruning.rules.facts import ScaleRepair
 from torch_pruning.rules.laws import Law, ZeroSet, zero_set
 from torch_pruning.rules.operand import Operand
 from torch_pruning.trace.program import Call, Value, Where

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from torch_pruning.axes.expression import Axis, Free, leaves
 from torch_pruning.graph.exactness import Mark
-from torch_pruning.rules.call import CARRIED, CONTRACTED, LOOKED_UP, NORMALISED, PRODUCED, Role
+from torch_pruning.rules.call import CARRIED, CONTRACTED, LOOKED_UP, NORMALISED, PRODUCED
+from torch_pruning.rules.facts import Role
 
 _ROLE_ORDER = (PRODUCED, LOOKED_UP, NORMALISED, CONTRACTED, CARRIED)
 

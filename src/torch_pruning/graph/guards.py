@@ -15,6 +15,7 @@ from torch_pruning.axes.sizes import (
     AttributeSource,
     DimensionSource,
     Expression,
+    Operation,
     Polynomial,
     evaluate,
     holds,
@@ -140,11 +141,18 @@ def _lookup(
 def _distinct(programs: Iterable[Inferred]) -> Iterator[tuple[Inferred, Guard]]:
     for inferred in programs:
         seen: set[Any] = set()
-        for guard in inferred.program.guards:
+        for guard in (*inferred.program.guards, *_of_kernels(inferred)):
             key = (guard.symbol, guard.left, guard.right)
             if key not in seen:
                 seen.add(key)
                 yield inferred, guard
+
+
+def _of_kernels(inferred: Inferred) -> Iterator[Guard]:
+    """What kernels demand of sizes, as if the code had asked: `size % divisor == 0`."""
+    for fact in inferred.facts.divisible:
+        rest = Operation("%", DimensionSource(fact.value, fact.dim), fact.divisor)
+        yield Guard("==", rest, 0, True, fact.where)
 
 
 def _axes(guard: Guard, inferred: Inferred, of_state: StateAxes, definitions: Definitions) -> list[Free]:

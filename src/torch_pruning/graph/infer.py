@@ -13,7 +13,8 @@ import torch
 from torch_pruning import rules as _filled  # noqa: F401  (importing the families fills the table of rules)
 from torch_pruning.axes.expression import Axis, Fixed, Free, Reason, freeze
 from torch_pruning.axes.unify import unify
-from torch_pruning.rules.call import Facts, OpCall, Outcome, check_outcome, write_to_out
+from torch_pruning.rules.call import OpCall, check_outcome, write_to_out
+from torch_pruning.rules.facts import Facts, Outcome
 from torch_pruning.rules.laws import NOWHERE, Law
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.pointwise import elementwise, is_pointwise

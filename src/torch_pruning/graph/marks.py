@@ -12,7 +12,7 @@ from torch_pruning.graph.constraints import Constraints, NumberUse
 from torch_pruning.graph.exactness import Mark, find_marks
 from torch_pruning.graph.infer import Inferred
 from torch_pruning.graph.repair import Repair, RepairFinder
-from torch_pruning.rules.call import ScaleRepair
+from torch_pruning.rules.facts import ScaleRepair
 
 Marks = dict[Free, list[Mark]]
 

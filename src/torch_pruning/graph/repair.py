@@ -28,7 +28,7 @@ from torch_pruning.graph.regions import (
     union,
 )
 from torch_pruning.graph.repair_forward import Downstream
-from torch_pruning.rules.call import ScaleRepair
+from torch_pruning.rules.facts import ScaleRepair
 from torch_pruning.rules.operand import Operand
 from torch_pruning.trace.program import Call, Value
 

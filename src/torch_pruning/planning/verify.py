@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from torch_pruning.planning.copies import copied_state, on_copies
 from torch_pruning.planning.plan import Plan
+from torch_pruning.planning.precision import in_double
 from torch_pruning.planning.surgery import Surgery, scale_positions
 from torch_pruning.trace.program import tensors_in
 from torch_pruning.trace.substitute import named_tensors
@@ -198,7 +198,7 @@ def _mask(model: nn.Module, plan: Plan, only: Collection[tuple[str, int]] | None
 
 
 def _run(model: nn.Module, example: Example, inputs: Any, gradients: bool) -> Run:
-    with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(gradients), _InDouble():
+    with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(gradients), in_double():
         torch.manual_seed(0)
         out = example.call(model, _double(inputs))
         if example.output_transform is not None:
@@ -215,24 +215,6 @@ def _run(model: nn.Module, example: Example, inputs: Any, gradients: bool) -> Ru
                 name: p.grad for name, p in named_tensors(model) if isinstance(p, nn.Parameter) and p.grad is not None
             }
     return [o.detach().clone() for o in outputs], grads
-
-
-class _InDouble(TorchFunctionMode):
-    """Casts of the model to a shorter floating-point type give float64: it is the formula that is compared."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _SHORT_CASTS:
-            func = torch.Tensor.double
-        kwargs = {key: _lengthened(item) for key, item in (kwargs or {}).items()}
-        return func(*(_lengthened(arg) for arg in args), **kwargs)
-
-
-_SHORT = (torch.float32, torch.float16, torch.bfloat16)
-_SHORT_CASTS = (torch.Tensor.float, torch.Tensor.half, torch.Tensor.bfloat16)
-
-
-def _lengthened(item: Any) -> Any:
-    return torch.float64 if isinstance(item, torch.dtype) and item in _SHORT else item
 
 
 def _difference(a: list[Tensor], b: list[Tensor]) -> float:
@@ -259,7 +241,7 @@ def _difference(a: list[Tensor], b: list[Tensor]) -> float:
 def _rescale(model: nn.Module, example: Example, inputs: Any) -> None:
     """Unit variance at the output of every layer with a weight matrix, in the order they run (LSUV, Mishkin 2016)."""
     _perturb_constants(model)
-    with _unit_outputs(model), torch.no_grad():
+    with _unit_outputs(model), torch.no_grad(), in_double():
         example.call(model, _double(inputs))
 
 

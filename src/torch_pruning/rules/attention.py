@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from torch_pruning.axes.expression import Axis, Fixed, product
-from torch_pruning.rules.call import CONTRACTED, PRODUCED, OpCall, Outcome
+from torch_pruning.rules.call import CONTRACTED, PRODUCED, OpCall
+from torch_pruning.rules.facts import Outcome
 from torch_pruning.rules.laws import NOWHERE, All, AnyOf
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.registry import rule

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import torch
+
 from torch_pruning.axes.expression import Axis, Fixed, product
-from torch_pruning.rules.call import CONTRACTED, PRODUCED, OpCall, Outcome, ScaleRepair
+from torch_pruning.rules.call import CONTRACTED, PRODUCED, OpCall
+from torch_pruning.rules.facts import Outcome, ScaleRepair
 from torch_pruning.rules.laws import NOWHERE, All, Along, AnyOf
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.registry import rule
@@ -407,6 +410,9 @@ def grouped_mm(op: OpCall) -> Outcome:
     op.contract(x, 1, weight, 1)
     for axis in (x.axes[0], weight.axes[0], offsets.axes[0]):
         op.freeze(axis, "rows belong to experts by number")
+    if isinstance(x.dtype, torch.dtype):
+        for dim in (1, 2):  # its kernel loads rows of both in pieces of 16 bytes
+            op.divisible(weight, dim, 16 // x.dtype.itemsize)
     op.mixes(weight, 0)
     op.role(weight, 1, CONTRACTED)
     op.role(weight, 2, PRODUCED)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from torch_pruning.axes.expression import Axis, Fixed
-from torch_pruning.rules.call import OpCall, Outcome
+from torch_pruning.rules.call import OpCall
+from torch_pruning.rules.facts import Outcome
 from torch_pruning.rules.laws import EVERYWHERE, NOWHERE
 from torch_pruning.rules.registry import rule
 

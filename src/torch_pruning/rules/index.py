@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from torch_pruning.axes.expression import Axis, Fixed
-from torch_pruning.rules.call import LOOKED_UP, OpCall, Outcome
+from torch_pruning.rules.call import LOOKED_UP, OpCall
+from torch_pruning.rules.facts import Outcome
 from torch_pruning.rules.laws import NOWHERE, All, Along, Law
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.registry import rule

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch_pruning.axes.expression import Axis, Fixed, concat
 from torch_pruning.axes.sizes import Expression, Operation, expression_of
-from torch_pruning.rules.call import OpCall, Outcome
+from torch_pruning.rules.call import OpCall
+from torch_pruning.rules.facts import Outcome
 from torch_pruning.rules.laws import NOWHERE, Each
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.registry import rule

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch_pruning.axes.expression import product
-from torch_pruning.rules.call import NORMALISED, OpCall, Outcome, ScaleRepair
+from torch_pruning.rules.call import NORMALISED, OpCall
+from torch_pruning.rules.facts import Outcome, ScaleRepair
 from torch_pruning.rules.laws import NOWHERE, All, Along, AnyOf, Law
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.registry import rule

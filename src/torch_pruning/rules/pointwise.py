@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from torch_pruning.axes.expression import Axis, Fixed, product
-from torch_pruning.rules.call import CARRIED, NORMALISED, OpCall, Outcome
+from torch_pruning.rules.call import CARRIED, NORMALISED, OpCall
+from torch_pruning.rules.facts import Outcome
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.registry import rule
 from torch_pruning.rules.zero_at_zero import zero_law

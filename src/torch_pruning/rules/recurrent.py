@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch_pruning.axes.expression import Axis, Fixed, concat, product
-from torch_pruning.rules.call import CONTRACTED, PRODUCED, OpCall, Outcome
+from torch_pruning.rules.call import CONTRACTED, PRODUCED, OpCall
+from torch_pruning.rules.facts import Outcome
 from torch_pruning.rules.laws import NOWHERE, All, Along, AnyOf, Law
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.registry import rule

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from torch_pruning.axes.expression import Axis, Fixed, product
-from torch_pruning.rules.call import OpCall, Outcome, ScaleRepair
+from torch_pruning.rules.call import OpCall
+from torch_pruning.rules.facts import Outcome, ScaleRepair
 from torch_pruning.rules.laws import NOWHERE, All, Along, Law
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.pointwise import elementwise

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from torch_pruning.errors import RuleError
 
 if TYPE_CHECKING:
-    from torch_pruning.rules.call import OpCall, Outcome
+    from torch_pruning.rules.call import OpCall
+    from torch_pruning.rules.facts import Outcome
 
 Rule: TypeAlias = "Callable[[OpCall], Outcome]"
 

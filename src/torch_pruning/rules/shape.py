@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from torch_pruning.axes.expression import Axis, Fixed, Free, leaves, product
-from torch_pruning.rules.call import OpCall, Outcome
+from torch_pruning.rules.call import OpCall
+from torch_pruning.rules.facts import Outcome
 from torch_pruning.rules.laws import Along
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.pointwise import broadcast

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from torch_pruning.axes.expression import Axis, Fixed, product
-from torch_pruning.rules.call import OpCall, Outcome
+from torch_pruning.rules.call import OpCall
+from torch_pruning.rules.facts import Outcome
 from torch_pruning.rules.laws import NOWHERE, Along, Law
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.registry import rule

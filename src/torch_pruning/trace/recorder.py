@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from torch_pruning.axes.sizes import DimensionSource, Expression, TracedInt
 from torch_pruning.trace.memo import Memo
+from torch_pruning.trace.on_fakes import run_op
 from torch_pruning.trace.program import Call, FunctionCall, Guard, Program, Value, ValueUse, Where, values_in
 
 _TORCH = torch.__path__[0] + os.sep
@@ -225,7 +226,7 @@ class OpMode(TorchDispatchMode):
         with torch._C.DisableTorchFunction():
             if func.namespace == "prim" or not self.recorder.recording:
                 return func(*args, **kwargs)
-            return self.recorder.record(str(func), func, args, kwargs, lambda: func(*args, **kwargs))
+            return self.recorder.record(str(func), func, args, kwargs, lambda: run_op(func, args, kwargs))
 
 
 class FunctionMode(TorchFunctionMode):
