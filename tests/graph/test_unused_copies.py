@@ -65,7 +65,7 @@ def test_parameters_are_never_taken_for_copies() -> None:
 
 
 def test_the_model_can_go_back_to_the_copy() -> None:
-    from torch_pruning.pruner.decide import plan
+    from torch_pruning.pruner.plan import plan
 
     model = Scaled(torch.arange(6.0) + 1)
     plan(graph_of(model), pruning_ratio=0.5).exec()

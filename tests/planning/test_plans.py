@@ -191,9 +191,7 @@ def test_bad_requests_say_what_is_wrong(options: dict[str, object], message: str
         tp.plan(model, torch.randn(1, 10), **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("channels", "round_to", "ratio", "kept"), [(24, 8, 0.1, 24), (24, 8, 0.3, 16), (6, 8, 0.5, 6), (30, 4, 0.5, 16)]
-)
+@pytest.mark.parametrize(("channels", "round_to", "ratio", "kept"), [(24, 8, 0.3, 16), (30, 4, 0.5, 16)])
 def test_rounding(channels: int, round_to: int, ratio: float, kept: int) -> None:
     model = nn.Sequential(nn.Linear(3, channels), nn.ReLU(), nn.Linear(channels, 2))
     tp.prune(model, torch.randn(1, 3), pruning_ratio=ratio, round_to=round_to)

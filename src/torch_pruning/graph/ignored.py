@@ -1,4 +1,4 @@
-"""Which axes the user wants left alone."""
+"""Which axes the user names: to be left alone, or to lose a share of their own."""
 
 from __future__ import annotations
 
@@ -9,44 +9,64 @@ from torch import nn
 
 from torch_pruning.axes.expression import Free
 from torch_pruning.graph.graph import Graph
+from torch_pruning.rules.call import CONTRACTED, LOOKED_UP, PRODUCED
 
-Ignored = nn.Module | str
+Ignored = nn.Module | nn.Parameter | str
 
 
 def ignored_axes(graph: Graph, ignore: Iterable[Ignored]) -> set[Free]:
-    """The free axes that ignored modules produce: dim 0 of their weights (an ignored layer's inputs may shrink).
+    """The free axes that ignored modules produce or carry: dim 0 of their weights (their inputs may shrink).
 
     Raises:
         ValueError: for a module that is not in the model, or a pattern that matches nothing.
     """
-    names = _ignored_names(graph, list(ignore) if not isinstance(ignore, (str, nn.Module)) else [ignore])
-    found: set[Free] = set()
-    for group in graph.groups:
-        for member in group.members:
-            if member.tensor in names and member.role != "contracted":
-                found.add(group.axis)
-    return found
+    single = isinstance(ignore, (str, nn.Module, nn.Parameter))
+    names = _names(graph, [ignore] if single else list(ignore))  # type: ignore[list-item]
+    return {
+        group.axis
+        for group in graph.groups
+        if any(member.tensor in names and member.role != CONTRACTED for member in group.members)
+    }
 
 
-def _ignored_names(graph: Graph, ignore: Sequence[Ignored]) -> set[str]:
+def produced_axes(graph: Graph, items: Iterable[Ignored]) -> set[Free]:
+    """The free axes that these modules, parameters or patterns produce; of those that produce none, what they carry.
+
+    Raises:
+        ValueError: for a module that is not in the model, or a pattern that matches nothing.
+    """
+    names = _names(graph, list(items))
+    produced = {
+        group.axis
+        for group in graph.groups
+        if any(member.tensor in names and member.role in (PRODUCED, LOOKED_UP) for member in group.members)
+    }
+    return produced or ignored_axes(graph, items)
+
+
+def _names(graph: Graph, ignore: Sequence[Ignored]) -> set[str]:
     paths = {id(module): path for path, module in graph.model.named_modules()}
     names: set[str] = set()
     for item in ignore:
-        if isinstance(item, nn.Module):
+        if isinstance(item, nn.Parameter):
+            matched = {
+                name for name, parameter in graph.model.named_parameters(remove_duplicate=False) if parameter is item
+            }
+            if not matched:
+                raise ValueError(f"a parameter of the model is needed, found one of shape {list(item.shape)} not in it")
+        elif isinstance(item, nn.Module):
             if id(item) not in paths:
-                raise ValueError(
-                    f"ignore must hold modules of the model, found a {type(item).__name__} that is not in it"
-                )
+                raise ValueError(f"a module of the model is needed, found a {type(item).__name__} that is not in it")
             prefix = paths[id(item)] + "." if paths[id(item)] else ""
             matched = {name for name in graph.axes if name.startswith(prefix)}
         elif isinstance(item, str):
             matched = {n for n in graph.axes if fnmatch.fnmatchcase(n, item) or n.startswith(f"{item}.")}
             if not matched:
                 raise ValueError(
-                    f"ignore pattern {item!r} matches no tensor; names are those of named_parameters, "
+                    f"pattern {item!r} matches no tensor; names are those of named_parameters, "
                     f"such as {list(graph.axes)[:3]}"
                 )
         else:
-            raise ValueError(f"ignore must hold modules, names or patterns, found {type(item).__name__}")
+            raise ValueError(f"modules, parameters, names or patterns are needed, found {type(item).__name__}")
         names |= matched
     return names

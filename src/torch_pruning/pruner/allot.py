@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import product
 
 import torch
 from torch import Tensor
 
-from torch_pruning.axes.expression import Axis, Concat, Free, Product, resolve
+from torch_pruning.axes.expression import Free
 from torch_pruning.axes.positions import Choice, Kept, owners_of_positions
 from torch_pruning.graph.clusters import Cluster
 from torch_pruning.graph.graph import Graph
@@ -22,10 +22,12 @@ from torch_pruning.trace.substitute import named_tensors
 
 @dataclass(frozen=True, slots=True)
 class Rounding:
-    """Kept counts are multiples of `to` where the axis is at least that large; never below `minimum`."""
+    """Kept counts are multiples of `to` where the axis is at least that large; never below `minimum`, and never more
+    than the share `most` removed."""
 
     to: int = 1
     minimum: int = 1
+    most: float = 1.0
 
 
 def admissible_steps(cluster: Cluster, graph: Graph, rounding: Rounding) -> list[int]:
@@ -34,7 +36,8 @@ def admissible_steps(cluster: Cluster, graph: Graph, rounding: Rounding) -> list
     lowest, multiple = 1, 1
     for axis in cluster.axes:
         group, per_step = graph.group_of.get(axis), axis.size // steps
-        minimum = min(max(rounding.minimum, group.minimum if group else 1), axis.size)
+        few = math.ceil((1 - rounding.most) * axis.size - 1e-9 * axis.size)  # 1 - 0.9 is not 0.1
+        minimum = min(max(rounding.minimum, group.minimum if group else 1, few), axis.size)
         lowest = max(lowest, -(-minimum // per_step))
         multiple = math.lcm(multiple, rounding.to // math.gcd(rounding.to, per_step))
     found = list(range(-(-lowest // multiple) * multiple, steps, multiple))
@@ -75,39 +78,6 @@ def keeping_guards(graph: Graph, counts: Mapping[Free, int]) -> dict[Free, int]:
     return kept
 
 
-def movable(graph: Graph, ignored: Collection[Free], exact_only: bool, follow: str = "head_dims") -> list[Cluster]:
-    """The clusters that may lose units. Of the axes in one product only the innermost moves: a ratio applies once.
-
-    An axis that is tied to a width moves with it, whatever else it stands beside.
-    """
-    outer = _outer_axes(graph)
-    found = []
-    for cluster in graph.clusters_following(follow):
-        groups = [graph.group_of[axis] for axis in cluster.axes if axis in graph.group_of]
-        if any(axis in ignored for axis in cluster.axes) or (exact_only and not all(group.exact for group in groups)):
-            continue
-        if all(axis in outer for axis in cluster.axes):
-            continue
-        found.append(cluster)
-    return found
-
-
-def _outer_axes(graph: Graph) -> set[Free]:
-    """Axes that stand before another movable one in a product of some tensor: the heads before the head dims."""
-    before: set[tuple[Free, Free]] = set()
-    for axes in graph.axes.values():
-        for axis in axes:
-            stack: list[Axis] = [resolve(axis)]
-            while stack:
-                item = stack.pop()
-                if isinstance(item, Product):
-                    free = [f for f in item.factors if isinstance(f, Free) and f.reason is None and f in graph.group_of]
-                    before.update(combinations(free, 2))
-                stack += item.factors if isinstance(item, Product) else item.parts if isinstance(item, Concat) else ()
-    # After a channel shuffle each stands before the other somewhere: the one that was split off first counts as outer.
-    return {a for a, b in before if (b, a) not in before or a.serial < b.serial}
-
-
 def choose_units(
     graph: Graph, counts: Mapping[Free, int], importance: Importance, tensors: Mapping[str, Tensor]
 ) -> Choice:
@@ -116,6 +86,34 @@ def choose_units(
     Raises:
         ValueError: for scores that are not numbers.
     """
+    reduced = [axis for axis, count in counts.items() if count < axis.size]
+    return best_units(graph, counts, score_axes(graph, reduced, importance, tensors))
+
+
+def score_axes(
+    graph: Graph, axes: Iterable[Free], importance: Importance, tensors: Mapping[str, Tensor]
+) -> dict[Free, Scores]:
+    """The scores of each axis that lies on a tensor of the model: [lanes, units].
+
+    Raises:
+        ValueError: for scores that are not numbers.
+    """
+    found: dict[Free, Scores] = {}
+    for axis in axes:
+        if axis not in graph.group_of:
+            continue
+        group = graph.group_of[axis]
+        scores = found[axis] = importance(group, tensors)
+        if not torch.isfinite(scores).all():
+            raise ValueError(
+                f"scores of {group.name} must be finite, found {int((~torch.isfinite(scores)).sum())} that are not: "
+                "check its tensors"
+            )
+    return found
+
+
+def best_units(graph: Graph, counts: Mapping[Free, int], scores: Mapping[Free, Scores]) -> Choice:
+    """The highest-scoring units of each axis, exactly as many as asked for. Of equal scores the first stays."""
     choice: dict[Free, Kept] = {}
     for axis, count in counts.items():
         if count == axis.size:
@@ -124,13 +122,7 @@ def choose_units(
         if group is None:  # lies on no tensor of the model
             choice[axis] = Kept({(): tuple(range(count))})
             continue
-        scores = importance(group, tensors)
-        if not torch.isfinite(scores).all():
-            raise ValueError(
-                f"scores of {group.name} must be finite, found {int((~torch.isfinite(scores)).sum())} that are not: "
-                "check its tensors"
-            )
-        choice[axis] = kept_by_score(scores, count, tuple(group.lanes))
+        choice[axis] = kept_by_score(scores[axis], count, tuple(group.lanes))
     return choice
 
 

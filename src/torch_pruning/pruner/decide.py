@@ -1,115 +1,156 @@
-"""`plan` and `prune`: one call from a budget to a plan, or to a smaller model."""
+"""From options to the units that stay: select, score, allot, choose."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
-from torch import nn
+import torch
+from torch import Tensor
 
 from torch_pruning.axes.expression import Free
-from torch_pruning.graph.graph import Graph, build_graph
-from torch_pruning.graph.ignored import Ignored, ignored_axes
-from torch_pruning.importance.base import resolve_importance
-from torch_pruning.planning.build import build_plan
-from torch_pruning.planning.plan import Plan
-from torch_pruning.pruner.allot import Rounding, admissible_steps, choose_units, keeping_guards, movable, uniform_counts
-from torch_pruning.pruner.budget import Budget, meet_budget
-from torch_pruning.pruner.report import PruneReport
+from torch_pruning.axes.positions import Choice
+from torch_pruning.errors import BudgetError
+from torch_pruning.graph.clusters import Cluster
+from torch_pruning.graph.graph import Graph
+from torch_pruning.graph.ignored import ignored_axes
+from torch_pruning.importance.base import Scores, resolve_importance
+from torch_pruning.pruner.allot import Rounding, best_units, keeping_guards, score_axes
+from torch_pruning.pruner.budget import Allotment, Budget, Target, meet
+from torch_pruning.pruner.candidates import Candidates, Pool, candidate
+from torch_pruning.pruner.cost_aware import most_importance
+from torch_pruning.pruner.costs import total_cost
+from torch_pruning.pruner.memory import memory_cost
+from torch_pruning.pruner.options import Options
+from torch_pruning.pruner.selection import pools, select
 from torch_pruning.trace.substitute import named_tensors
-from torch_pruning.trace.tracer import Example
 
 
-def plan(
-    model: nn.Module | Graph,
-    example_inputs: Any = None,
-    *,
-    pruning_ratio: float | None = None,
-    macs: float | None = None,
-    params: float | None = None,
-    importance: Any = "magnitude",
-    scope: str = "local",
-    round_to: int = 1,
-    ignore: Iterable[Ignored] = (),
-    exact_only: bool = False,
-    follow: str = "head_dims",
-    seed: int = 0,
-    unused: str = "freeze",
-) -> Plan:
-    """Decide what goes; nothing is touched. One budget: `pruning_ratio` (the share of units to remove), `macs` or
-    `params` (at most 1: the share to keep; above: an absolute number, of one sample).
-
-    `example_inputs`: a tensor, a tuple of positional or a dict of keyword arguments; a `Graph` needs none.
-    `importance`: "magnitude", "l1", "random", or a function of a group that returns [units] scores.
-    `round_to`: kept counts are multiples of it. `ignore`: modules, parameter names or patterns ("head.*") whose
-    produced axes stay. `exact_only`: leave groups alone whose removal is not the same as zeroing. `follow`: what gives
-    way where the code ties a width to heads x head dim, "head_dims" or "heads". `unused`: parameters that never ran
-    "freeze" what they could read; "ignore" is your word that they never will.
+def decide(graph: Graph, options: Options) -> Choice:
+    """The units that stay of every axis that loses some.
 
     Raises:
-        ValueError: for no or several budgets, or values out of range.
-        BudgetError: for a budget that cannot be met; the message gives the closest reachable value.
-
-    >>> import torch, torch_pruning as tp
-    >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
-    >>> print(tp.plan(net, torch.randn(1, 4), pruning_ratio=0.5))
-    0: 8 -> 4
-    parameters 58 -> 30
-    MACs       48 -> 24
+        BudgetError: for a budget that cannot be met, with the closest reachable value.
+        ValueError: for scores that are not numbers, or options that name nothing.
     """
-    budget = _one_budget(pruning_ratio, macs, params)
-    if scope != "local":
-        raise ValueError(f"scope must be 'local', found {scope!r}")
-    graph = model if isinstance(model, Graph) else build_graph(model, [Example(example_inputs)], unused)
-    rounding = Rounding(_positive("round_to", round_to))
-    clusters = [
-        (cluster, admissible_steps(cluster, graph, rounding))
-        for cluster in movable(graph, ignored_axes(graph, ignore), exact_only, follow)
-    ]
-    if budget.kind == "ratio":
-        counts = keeping_guards(graph, uniform_counts(clusters, budget.value))
+    clusters, asked = select(graph, options, ignored_axes(graph, options.ignore))
+    importance = resolve_importance(options.importance, options.seed)
+    axes = [axis for cluster in clusters for axis in cluster.axes]
+    scores = score_axes(graph, axes, importance, dict(named_tensors(graph.model)))
+    counts = allot(graph, clusters, scores, pools(graph, clusters, asked, options.scope), options)
+    return best_units(graph, counts, scores)
+
+
+def allot(
+    graph: Graph, clusters: list[Cluster], scores: Mapping[Free, Scores], parts: list[Pool], options: Options
+) -> dict[Free, int]:
+    """How many units each axis of the clusters keeps. `parts` index into `clusters`.
+
+    Comparisons in the model's code may look at several counts at once; clusters whose counts together would flip
+    one stay whole, and the others make up for them.
+    """
+    candidates = table(graph, clusters, scores, options.rounding)
+    target = None if options.budget.kind == "pruning_ratio" else target_of(graph, clusters, options.budget)
+    held: set[int] = set()
+    while True:
+        now = [*_without(parts, held), *(Pool((index,), 0.0) for index in held)]
+        levels = _levels(candidates, now, options, target)
+        counts = candidates.counts(levels)
+        kept = keeping_guards(graph, counts)
+        flipping = {i for i, c in enumerate(clusters) if any(kept[axis] != counts[axis] for axis in c.axes)}
+        if not flipping:
+            break
+        held |= flipping
+    if target is None and torch.equal(levels, candidates.top):
+        _demand_something(candidates, parts, held, options)
+    return counts
+
+
+def table(graph: Graph, clusters: list[Cluster], scores: Mapping[Free, Scores], rounding: Rounding) -> Candidates:
+    """The clusters with their admissible steps and what each step keeps."""
+    return Candidates([candidate(graph, cluster, scores, rounding) for cluster in clusters])
+
+
+def by_ratio(candidates: Candidates, parts: list[Pool]) -> dict[Free, int]:
+    """The counts when every pool loses the share of its units that it says, as nearly as possible."""
+    return candidates.counts(Allotment(candidates, parts).levels(0.0))
+
+
+def _without(parts: list[Pool], gone: set[int]) -> list[Pool]:
+    left = [replace(pool, members=tuple(i for i in pool.members if i not in gone)) for pool in parts]
+    return [pool for pool in left if pool.members]
+
+
+def _levels(candidates: Candidates, parts: list[Pool], options: Options, target: Target | None) -> Tensor:
+    if target is None:
+        levels = Allotment(candidates, parts).levels(options.budget.value)
+        _demand_ratios(candidates, parts, levels, options)
+        return levels
+    free = tuple(index for pool in parts if pool.ratio is None for index in pool.members)
+    if options.scope == "cost" and free:
+        return most_importance(candidates, [pool for pool in parts if pool.ratio is not None], free, target)
+    return meet(Allotment(candidates, parts), target, by_score=options.scope != "local")
+
+
+def target_of(graph: Graph, clusters: list[Cluster], budget: Budget) -> Target:
+    """The cost that a budget limits, as a function of the clusters' steps."""
+    whole = torch.tensor([[cluster.steps for cluster in clusters]], dtype=torch.float64)
+    if budget.kind == "memory":
+        cost, name, unit = memory_cost(graph, clusters), "memory", "bytes"
+    elif budget.kind == "macs":
+        cost, name, unit = total_cost(graph.cost_of.mac_terms, clusters), "macs", ""
     else:
-        attribute = "macs" if budget.kind == "macs" else "parameters"
-        dense = getattr(graph.cost(), attribute)
-        target = budget.value * dense if budget.value <= 1 else budget.value
-
-        def cost(counts: dict[Free, int]) -> float:
-            return float(getattr(graph.cost(keeping_guards(graph, counts)), attribute))
-
-        counts = keeping_guards(graph, meet_budget(clusters, cost, target, attribute))
-    tensors = dict(named_tensors(graph.model))
-    choice = choose_units(graph, counts, resolve_importance(importance, seed), tensors)
-    return build_plan(graph, choice)
+        cost, name, unit = total_cost(graph.cost_of.parameter_terms, clusters), "parameters", ""
+    return Target(cost, budget.target(float(cost(whole))), name, unit)
 
 
-def prune(model: nn.Module, example_inputs: Any, *, optimizer: Any = None, **options: Any) -> PruneReport:
-    """Plan and carry out, in place; the report prints a before/after table. Options are those of `plan`.
-
-    >>> import torch, torch_pruning as tp
-    >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
-    >>> tp.prune(net, torch.randn(1, 4), params=0.6).after.parameters
-    30
-    """
-    chosen = plan(model, example_inputs, **options)
-    chosen.exec(optimizer)
-    return PruneReport(chosen)
+# ---------------------------------------------------------------- a ratio that cannot be met
 
 
-def _one_budget(ratio: float | None, macs: float | None, params: float | None) -> Budget:
-    given = {kind: value for kind, value in (("ratio", ratio), ("macs", macs), ("params", params)) if value is not None}
-    if len(given) != 1:
-        raise ValueError(f"exactly one of pruning_ratio, macs and params is needed, found {sorted(given) or 'none'}")
-    ((kind, value),) = given.items()
-    if not isinstance(value, (int, float)) or value != value:
-        raise ValueError(f"a budget must be a number, found {value!r}")
-    if kind == "ratio" and not 0 <= value < 1:
-        raise ValueError(f"pruning_ratio is the share of units to remove, at least 0 and below 1; found {value}")
-    if kind != "ratio" and value <= 0:
-        raise ValueError(f"{kind} must be positive: at most 1 is a share to keep, above 1 a number; found {value}")
-    return Budget(kind, float(value))
+def _demand_ratios(candidates: Candidates, parts: list[Pool], levels: Tensor, options: Options) -> None:
+    """Raises BudgetError where a ratio is beyond the limits, or removes nothing at all."""
+    asked = [(pool, options.budget.value if pool.ratio is None else pool.ratio) for pool in parts]
+    for pool, ratio in asked:
+        if ratio > options.max_pruning_ratio:
+            raise BudgetError(
+                f"a pruning ratio of {ratio} was asked for, and max_pruning_ratio is {options.max_pruning_ratio}: "
+                f"the closest reachable ratio is {options.max_pruning_ratio}"
+            )
+        if len(pool.members) > 1:
+            _demand_together(candidates, pool, ratio, levels)
 
 
-def _positive(name: str, value: int) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, found {value!r}")
-    return value
+def _demand_together(candidates: Candidates, pool: Pool, ratio: float, levels: Tensor) -> None:
+    members = list(pool.members)
+    rows = [candidates.rows[index] for index in members]
+    total = sum(row.units * row.steps[-1] for row in rows)
+    most = sum(row.units * (row.steps[-1] - row.steps[0]) for row in rows)
+    removed = sum(row.units * (row.steps[-1] - row.steps[int(levels[i])]) for i, row in zip(members, rows, strict=True))
+    if round(ratio * total) > most and removed == most:
+        raise BudgetError(
+            f"a pruning ratio of {ratio} was asked for, {round(ratio * total)} of {total} units that are ranked "
+            f"together; at most {most} can go, so the closest reachable ratio is {most / total:.4g}: lower the ratio, "
+            "the minimum or the rounding, or raise max_pruning_ratio"
+        )
+
+
+def _demand_something(candidates: Candidates, parts: list[Pool], held: set[int], options: Options) -> None:
+    """Raises BudgetError, for levels that remove nothing, if the caller wanted something removed."""
+    asked = [options.budget.value if pool.ratio is None else pool.ratio for pool in parts] or [options.budget.value]
+    if max(asked) == 0:
+        return
+    able = [row for index, row in enumerate(candidates.rows) if index not in held and len(row.steps) > 1]
+    if not able:
+        raise BudgetError(
+            "a pruning ratio above 0 was asked for, and no group may lose units: the closest reachable ratio is 0. "
+            "graph.frozen() says what is frozen and why; minimum, round_to, ignore, exact_only and comparisons of "
+            "sizes in the code hold back more"
+        )
+    share, name = min(
+        (1 - row.steps[-2] / row.steps[-1], next((a.name for a in row.cluster.axes if a.name), "a group"))
+        for row in able
+    )
+    raise BudgetError(
+        f"a pruning ratio of {max(asked)} was asked for, which rounds to no unit anywhere; the closest "
+        f"reachable ratios are 0 and {share:.4g} (of {name}): raise the ratio, or lower round_to"
+    )

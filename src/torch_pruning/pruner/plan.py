@@ -1,0 +1,108 @@
+"""`plan` and `prune`: one call from a budget to a plan, or to a smaller model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from torch_pruning.graph.graph import Graph, build_graph
+from torch_pruning.graph.ignored import Ignored
+from torch_pruning.planning.build import build_plan
+from torch_pruning.planning.plan import Plan
+from torch_pruning.pruner.decide import decide
+from torch_pruning.pruner.options import Options, Ratios, one_budget
+from torch_pruning.pruner.report import PruneReport
+from torch_pruning.trace.tracer import Example
+
+
+def plan(
+    model: nn.Module | Graph,
+    example_inputs: Any = None,
+    *,
+    pruning_ratio: float | None = None,
+    macs: float | None = None,
+    params: float | None = None,
+    memory: float | None = None,
+    importance: Any = "magnitude",
+    scope: str = "local",
+    ratios: Ratios | None = None,
+    head_ratio: float | Ratios = 0.0,
+    head_dim_ratio: float | None = None,
+    round_to: int = 1,
+    minimum: int = 1,
+    max_pruning_ratio: float = 1.0,
+    ignore: Iterable[Ignored] = (),
+    exact_only: bool = False,
+    follow: str = "head_dims",
+    seed: int = 0,
+    unused: str = "freeze",
+) -> Plan:
+    """Decide what goes; nothing is touched. One budget is given: `pruning_ratio`, the share of units to remove, or what
+    the result may cost: at most 1 is the share to keep, above an absolute number.
+
+    Args:
+        model: the model, or a `Graph`, which needs no example.
+        example_inputs: a tensor, a tuple of positional or a dict of keyword arguments.
+        macs: multiply-accumulates of one sample.
+        params: elements of all parameters.
+        memory: bytes of the parameters and, at their peak, of the activations of the example in evaluation mode.
+        importance: "magnitude", "l1", "random", another criterion, or a function of a group that gives [units] scores.
+        scope: who is compared with whom. "local": every group loses the same share. "global": all units are ranked
+            together. "isomorphic": those of groups of the same structure are. "cost": the most importance that the
+            budget buys.
+        ratios: shares of units to remove of what modules, parameters or patterns ("layer1.*") produce, whatever the
+            budget says of the rest. A tuple of them shares one ranking; of keys that name one group the last counts.
+        head_ratio: the share of attention heads to remove, or one for each of some modules. Heads move by this alone.
+        head_dim_ratio: the share of head dims to remove; None: as channels.
+        round_to: kept counts are multiples of it, in groups that have as many units.
+        minimum: units that stay in every group.
+        max_pruning_ratio: no group loses a larger share of its units.
+        ignore: modules, parameters, names or patterns whose produced axes stay.
+        exact_only: leave groups alone whose removal is not the same as zeroing.
+        follow: what gives way where the code ties a width to heads x head dim, "head_dims" or "heads".
+        seed: of random scores.
+        unused: parameters that never ran "freeze" what they could read; "ignore" is your word that they never will.
+
+    Raises:
+        ValueError: for no or several budgets, values out of range, or names that match nothing.
+        BudgetError: for a budget that cannot be met; the message gives the closest reachable value.
+
+    >>> import torch, torch_pruning as tp
+    >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> print(tp.plan(net, torch.randn(1, 4), pruning_ratio=0.5))
+    0: 8 -> 4
+    parameters 58 -> 30
+    MACs       48 -> 24
+    """
+    options = Options(
+        one_budget(pruning_ratio=pruning_ratio, macs=macs, params=params, memory=memory),
+        importance,
+        scope,
+        ratios,
+        head_ratio,
+        head_dim_ratio,
+        round_to,
+        minimum,
+        max_pruning_ratio,
+        tuple(ignore) if not isinstance(ignore, (str, nn.Module, nn.Parameter)) else (ignore,),
+        exact_only,
+        follow,
+        seed,
+    )
+    graph = model if isinstance(model, Graph) else build_graph(model, [Example(example_inputs)], unused)
+    return build_plan(graph, decide(graph, options))
+
+
+def prune(model: nn.Module, example_inputs: Any, *, optimizer: Any = None, **options: Any) -> PruneReport:
+    """Plan and carry out, in place; the report prints a before/after table. Options are those of `plan`.
+
+    >>> import torch, torch_pruning as tp
+    >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> tp.prune(net, torch.randn(1, 4), params=0.6).after.parameters
+    30
+    """
+    chosen = plan(model, example_inputs, **options)
+    chosen.exec(optimizer)
+    return PruneReport(chosen)
