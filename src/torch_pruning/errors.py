@@ -41,3 +41,7 @@ class CheckError(PruningError, RuntimeError):
 
 class OptimizerError(PruningError, ValueError):
     """The optimizer holds state that cannot follow the pruned parameters."""
+
+
+class CalibrationError(PruningError, ValueError):
+    """Calibration inputs that are missing, not like the example inputs, or on which the model is not finite."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch_pruning.graph.clusters import Cluster, Clusters, find_clusters
 from torch_pruning.graph.constraints import Constraints, CountConstraint, collect, refreeze
 from torch_pruning.graph.cost import CostModel, CostValue, cost_model
 from torch_pruning.graph.counts import Counts, counted
-from torch_pruning.graph.groups import Group, find_groups
+from torch_pruning.graph.groups import Group, Member, find_groups
 from torch_pruning.graph.guards import GuardCheck, broken_guards
 from torch_pruning.graph.infer import Inferred, infer, state_axes
 from torch_pruning.graph.lanes import find_lanes
@@ -24,6 +24,7 @@ from torch_pruning.graph.marks import find_all_marks
 from torch_pruning.graph.repair import Repair
 from torch_pruning.graph.settle import settle
 from torch_pruning.graph.unused import follow_copies, freeze_unused
+from torch_pruning.rules.call import PRODUCED
 from torch_pruning.trace.collector import collector_paused
 from torch_pruning.trace.program import Program
 from torch_pruning.trace.substitute import named_tensors
@@ -116,6 +117,25 @@ class Graph:
         if follow == "head_dims":
             return self.clusters
         return find_clusters([group.axis for group in self.groups], self.constraints.counts, lead="outer").clusters
+
+    def adopt(self, name: str, axis: Axis) -> Callable[[], None]:
+        """Take in a parameter of one dimension that the model got after the trace; returns what undoes it."""
+        before = self.cost_of, self.parameters, {group: group.members for group in self.groups}
+        self.axes[name] = (axis,)
+        self.parameters |= {name}
+        for leaf in dict.fromkeys(leaves(axis)):
+            if leaf in self.group_of:
+                self.group_of[leaf].members += (Member(name, 0, axis, PRODUCED, (axis,)),)
+        facts, program = self.programs[0].facts, self.programs[0].program
+        self.cost_of = cost_model((self.axes[name] for name in self.parameters), facts.costs, _batch(program))
+
+        def undo() -> None:
+            del self.axes[name]
+            self.cost_of, self.parameters, members = before
+            for group, old in members.items():
+                group.members = old
+
+        return undo
 
     def frozen(self) -> list[FrozenRow]:
         """Every dimension (size above 1) that cannot be pruned, with the op and source line that froze it."""

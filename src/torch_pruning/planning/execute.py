@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -17,14 +18,22 @@ from torch_pruning.planning.surgery import Surgery
 from torch_pruning.trace.substitute import named_tensors
 
 
-def execute(plan: Plan, model: nn.Module | None, optimizer: Any, check: bool) -> int:
-    """Prune in place; see `Plan.exec`."""
+def execute(
+    plan: Plan,
+    model: nn.Module | None,
+    optimizer: Any,
+    check: bool,
+    then: Callable[[nn.Module], None] | None = None,
+) -> int:
+    """Prune in place; see `Plan.exec`. `then` is called on the pruned model; if it fails, that too is undone here."""
     target, own = _target(plan, model)
     surgery = Surgery(plan, target, optimizer)
     try:
         surgery.apply()
         if check and plan.graph is not None:
             check_run(plan, plan.graph, target)
+        if then is not None:
+            then(target)
     except BaseException:
         surgery.undo()
         raise

@@ -1,0 +1,15 @@
+"""Recovery: what pruning took from the outputs, given back without labels and without training."""
+
+from torch_pruning.recovery.execute import RecoveryReport, compensate_mean, execute, reconstruct
+from torch_pruning.recovery.normalisation import reestimate_batch_norm
+from torch_pruning.recovery.options import METHODS, Options
+
+__all__ = [
+    "METHODS",
+    "Options",
+    "RecoveryReport",
+    "compensate_mean",
+    "execute",
+    "reconstruct",
+    "reestimate_batch_norm",
+]

@@ -1,0 +1,223 @@
+"""Ops as regressions: rows of inputs, a weight, rows of outputs.
+
+    linear       x [..., I]               -> rows [1, N, I]          weight -> [1, O, I]
+    convolution  x [B, G * I, H, W]       -> patches [G, N, I * kh * kw]   weight -> [G, O, I * kh * kw]
+
+so that outputs [G, N, O] = rows @ weight^T + bias for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How to read one op. Positions are those of its arguments; `out` is the weight's dimension of outputs."""
+
+    name: str
+    x: int
+    weight: int
+    bias: int | None
+    out: int
+    contracted: int
+    rows: Callable[[Call, Tensor], Tensor]
+    outputs: Callable[[Call, Tensor, Tensor], Tensor]
+    positions: Callable[[Call, Tensor], int]
+    matrix: Callable[[Call, Tensor], Tensor]  # weight -> [G, O, columns]
+    tensor: Callable[[Call, Tensor], Tensor]  # and back, in the weight's shape
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One op of a run with its arguments in the order of the schema, defaults filled in."""
+
+    reading: Reading
+    function: Any
+    arguments: tuple[Any, ...]
+
+    @property
+    def x(self) -> Tensor:
+        x: Tensor = self.arguments[self.reading.x]
+        return x
+
+    @property
+    def weight(self) -> Tensor:
+        weight: Tensor = self.arguments[self.reading.weight]
+        return weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        return None if self.reading.bias is None else self.arguments[self.reading.bias]
+
+    def run(self, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """The op's result, with another weight and bias if given."""
+        arguments = list(self.arguments)
+        if weight is not None:
+            arguments[self.reading.weight] = weight
+        if bias is not None and self.reading.bias is not None:
+            arguments[self.reading.bias] = bias
+        out: Tensor = self.function(*arguments)
+        return out
+
+    # ---- as a regression
+
+    def positions(self, out: Tensor) -> int:
+        """How many rows there are."""
+        return self.reading.positions(self, out)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """The inputs at these positions: [G, N, columns]."""
+        return self.reading.rows(self, index)
+
+    def outputs(self, out: Tensor, index: Tensor) -> Tensor:
+        """The outputs at these positions: [N, all outputs]."""
+        return self.reading.outputs(self, out, index)
+
+    def matrix(self) -> Tensor:
+        """The weight as [G, O, columns]."""
+        return self.reading.matrix(self, self.weight)
+
+    def tensor(self, matrix: Tensor) -> Tensor:
+        """A weight in the op's own shape from [G, O, columns]."""
+        return self.reading.tensor(self, matrix)
+
+
+# ---------------------------------------------------------------- linear
+
+
+def _flat(call: Call, x: Tensor) -> Tensor:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _linear_rows(call: Call, index: Tensor) -> Tensor:
+    return _flat(call, call.x)[index].unsqueeze(0)
+
+
+def _linear_outputs(call: Call, out: Tensor, index: Tensor) -> Tensor:
+    return _flat(call, out)[index]
+
+
+def _linear_positions(call: Call, out: Tensor) -> int:
+    return out.numel() // max(1, out.shape[-1])
+
+
+# ---------------------------------------------------------------- convolution
+
+_STRIDE, _PADDING, _DILATION, _GROUPS = 3, 4, 5, 6
+
+
+def _each(value: Any, rank: int) -> list[int]:
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    return values * rank if len(values) == 1 else values
+
+
+def _patches(call: Call) -> Tensor:
+    """A view [B, C, *out, *kernel] of the padded input: no patch is copied until it is picked."""
+    rank = call.weight.dim() - 2
+    stride, dilation = _each(call.arguments[_STRIDE], rank), _each(call.arguments[_DILATION], rank)
+    kernel = call.weight.shape[2:]
+    x = call.x if call.x.dim() == rank + 2 else call.x.unsqueeze(0)
+    x = F.pad(x, _padding(call, rank, kernel, dilation))
+    sizes = [
+        (size - d * (k - 1) - 1) // s + 1 for size, k, s, d in zip(x.shape[2:], kernel, stride, dilation, strict=True)
+    ]
+    steps = [n * s for n, s in zip(x.stride()[2:], stride, strict=True)]
+    taps = [n * d for n, d in zip(x.stride()[2:], dilation, strict=True)]
+    return x.as_strided(
+        (*x.shape[:2], *sizes, *kernel), (*x.stride()[:2], *steps, *taps), storage_offset=x.storage_offset()
+    )
+
+
+def _padding(call: Call, rank: int, kernel: tuple[int, ...], dilation: list[int]) -> list[int]:
+    """For `F.pad`: the last dimension first, before and after."""
+    given = call.arguments[_PADDING]
+    if given == "same":
+        total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return [side for t in reversed(total) for side in (t // 2, t - t // 2)]
+    padding = [0] * rank if given == "valid" else _each(given, rank)
+    return [side for p in reversed(padding) for side in (p, p)]
+
+
+def _conv_rows(call: Call, index: Tensor) -> Tensor:
+    patches = _patches(call)
+    rank = call.weight.dim() - 2
+    groups = call.arguments[_GROUPS]
+    at = torch.unravel_index(index, (patches.shape[0], *patches.shape[2 : 2 + rank]))
+    picked = patches[(at[0], slice(None), *at[1:])]  # (rows, channels, *kernel)
+    rows: Tensor = picked.reshape(len(index), groups, -1).transpose(0, 1)
+    return rows
+
+
+def _conv_outputs(call: Call, out: Tensor, index: Tensor) -> Tensor:
+    rank = call.weight.dim() - 2
+    out = out if out.dim() == rank + 2 else out.unsqueeze(0)
+    at = torch.unravel_index(index, (out.shape[0], *out.shape[2:]))
+    picked: Tensor = out[(at[0], slice(None), *at[1:])]
+    return picked
+
+
+def _conv_positions(call: Call, out: Tensor) -> int:
+    return out.numel() // max(1, call.weight.shape[0])
+
+
+def _conv_matrix(call: Call, weight: Tensor) -> Tensor:
+    groups = call.arguments[_GROUPS]
+    return weight.reshape(groups, weight.shape[0] // groups, -1)
+
+
+_LINEAR: dict[str, Any] = {
+    "rows": _linear_rows,
+    "outputs": _linear_outputs,
+    "positions": _linear_positions,
+    "tensor": lambda call, matrix: matrix[0],
+    "matrix": lambda call, weight: weight.unsqueeze(0),
+}
+_TRANSPOSED = {
+    **_LINEAR,
+    "tensor": lambda call, matrix: matrix[0].t(),
+    "matrix": lambda call, weight: weight.t().unsqueeze(0),
+}
+_CONVOLUTION: dict[str, Any] = {
+    "rows": _conv_rows,
+    "outputs": _conv_outputs,
+    "positions": _conv_positions,
+    "tensor": lambda call, matrix: matrix.reshape(call.weight.shape),
+    "matrix": _conv_matrix,
+}
+
+# By the op's name without its overload.
+READINGS: dict[str, Reading] = {
+    "aten::linear": Reading("linear", 0, 1, 2, 0, 1, **_LINEAR),
+    "aten::addmm": Reading("addmm", 1, 2, 0, 1, 0, **_TRANSPOSED),
+    "aten::mm": Reading("mm", 0, 1, None, 1, 0, **_TRANSPOSED),
+    "aten::matmul": Reading("matmul", 0, 1, None, 1, 0, **_TRANSPOSED),
+    **{f"aten::conv{n}d": Reading(f"conv{n}d", 0, 1, 2, 0, 1, **_CONVOLUTION) for n in (1, 2, 3)},
+}
+
+
+def read(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+    """The op as a regression on its weight, or None if it is none."""
+    reading = READINGS.get(function.name().partition(".")[0])
+    if reading is None:
+        return None
+    schema = function._schema.arguments
+    arguments = [
+        args[n] if n < len(args) else kwargs.get(argument.name, argument.default_value if argument.has_default_value() else None)
+        for n, argument in enumerate(schema)
+        if not argument.kwarg_only
+    ]
+    if any(argument.kwarg_only and argument.name in kwargs for argument in schema):
+        return None  # addmm with alpha or beta is no plain product
+    call = Call(reading, function, tuple(arguments))
+    weight, bias = call.weight, call.bias
+    if not isinstance(weight, Tensor) or weight.dim() < 2 or not weight.is_floating_point():
+        return None
+    plain_bias = bias is None or bias.shape == (weight.shape[reading.out],)
+    return call if plain_bias else None

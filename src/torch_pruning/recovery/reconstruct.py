@@ -1,0 +1,270 @@
+"""Least squares in the order of the forward pass: each weight solved on what the pruned model really feeds it.
+
+First the dense model runs over the calibration inputs, and rows of each product's outputs are kept as targets. Then the pruned
+model runs, all batches side by side. At a weight that is to be solved every batch waits; when all have arrived, the weight is
+solved for, and they go on with the new one. So each batch passes through the model once, whatever the number of layers.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from torch_pruning.errors import CalibrationError
+from torch_pruning.graph.graph import Graph
+from torch_pruning.planning.plan import Plan
+from torch_pruning.progress import progress
+from torch_pruning.recovery.coroutine import Coroutine
+from torch_pruning.recovery.moments import Moments
+from torch_pruning.recovery.observe import Runner, at_rest
+from torch_pruning.recovery.options import Options
+from torch_pruning.recovery.readings import Call
+from torch_pruning.recovery.solve import Solution, least_squares, mean_shift
+from torch_pruning.recovery.weights import Solvable
+
+Key: TypeAlias = tuple[str, int]  # weight, number of its use in a forward pass
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """One weight with what it becomes. Losses are squared errors against the dense outputs, per row, relative to their
+    mean square about the mean."""
+
+    weight: str
+    matrix: Tensor | None  # the new weight, in its own shape; None where it stays
+    shift: Tensor | None  # [outputs]
+    strength: float
+    before: float
+    after: float
+    held_out_before: float
+    held_out_after: float
+    rows: int
+
+
+@dataclass(slots=True)
+class Targets:
+    """Rows of the dense model's outputs by batch, and the keys in the order in which they came."""
+
+    order: dict[Key, int] = field(default_factory=dict)
+    rows: dict[tuple[int, Key], Tensor] = field(default_factory=dict)
+    positions: dict[tuple[int, Key], int] = field(default_factory=dict)
+
+    def last_use(self) -> dict[str, int]:
+        """The number of the last use of each weight."""
+        last: dict[str, int] = {}
+        for name, use in self.order:
+            last[name] = max(last.get(name, 0), use)
+        return last
+
+    def variance(self, name: str) -> float:
+        """Mean over rows of |y - mean y|^2: what there is to explain."""
+        rows = [rows for (_, (weight, _)), rows in self.rows.items() if weight == name]
+        y = torch.cat(rows).double()
+        return float((y - y.mean(0)).square().sum(1).mean()) if len(y) else 0.0
+
+
+def sample(positions: int, most: int, key: Key, batch: int) -> Tensor:
+    """Which rows of a batch are looked at: at most so many, ascending, the same for the dense and the pruned run."""
+    if positions <= most:
+        return torch.arange(positions)
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{key}/{batch}".encode()))
+    return torch.randperm(positions, generator=generator)[:most].sort().values
+
+
+# ---------------------------------------------------------------- the dense run
+
+
+def dense_targets(
+    graph: Graph, plan: Plan, batches: Sequence[Any], wanted: Mapping[str, Solvable], options: Options
+) -> Targets:
+    """The dense model's outputs at the wanted weights, the rows of them that the pruned model has.
+
+    Raises:
+        CalibrationError: for values that are not finite.
+    """
+    targets = Targets()
+    with at_rest(graph.model, graph.example) as runner:
+        most = _rows_of_batch(runner, plan, batches, wanted, options)
+        with progress("Dense outputs", total=len(batches)) as bar:
+            for number, batch in enumerate(batches):
+                _record(runner, plan, targets, (number, batch), wanted, most)
+                bar.advance()
+    return targets
+
+
+def _record(
+    runner: Runner, plan: Plan, targets: Targets, numbered: tuple[int, Any], wanted: Mapping[str, Solvable], most: int
+) -> None:
+    number, batch = numbered
+
+    def visit(name: str, use: int, call: Call) -> Tensor:
+        out = call.run()
+        if name in wanted:
+            key = name, use
+            positions = call.positions(out)
+            index = sample(positions, most, key, number).to(out.device)
+            rows = call.outputs(out, index)
+            kept = plan.kept.get(name, {}).get(call.reading.out)
+            rows = rows if kept is None else rows[:, torch.tensor(kept, device=out.device)]
+            if not torch.isfinite(rows).all():
+                raise CalibrationError(
+                    f"outputs on calibration inputs must be finite; found some of {name} in batch {number} that are "
+                    "not: check the inputs and the dense model"
+                )
+            targets.order.setdefault(key, len(targets.order))
+            targets.rows[number, key] = rows.clone()
+            targets.positions[number, key] = positions
+        return out
+
+    runner.run(batch, visit)
+
+
+def _rows_of_batch(
+    runner: Runner, plan: Plan, batches: Sequence[Any], wanted: Mapping[str, Solvable], options: Options
+) -> int:
+    """Rows that each batch may give, so that the targets of all of them fit into memory."""
+    bytes_of_row = 0
+
+    def visit(name: str, use: int, call: Call) -> Tensor:
+        nonlocal bytes_of_row
+        out = call.run()
+        if name in wanted:
+            kept = plan.kept.get(name, {}).get(call.reading.out)
+            outputs = call.weight.shape[call.reading.out] if kept is None else len(kept)
+            bytes_of_row += outputs * out.element_size()
+        return out
+
+    runner.run(batches[0], visit)
+    fitting = int(options.memory * 2**30 / max(1, bytes_of_row) / len(batches))
+    return max(64, min(options.rows // len(batches), fitting))
+
+
+# ---------------------------------------------------------------- the pruned run
+
+
+@dataclass(slots=True)
+class _Arrived:
+    """A batch that has come to a weight: what goes in there, and what its outputs lack."""
+
+    key: Key
+    x: Tensor  # [G, N, I]
+    e: Tensor  # [G, N, O]
+    call: Call
+
+
+class Reconstruction:
+    """Solves for the wanted weights of the pruned model; touches nothing."""
+
+    def __init__(
+        self, model: nn.Module, graph: Graph, targets: Targets, wanted: Mapping[str, Solvable], options: Options
+    ) -> None:
+        self.model = model
+        self.graph = graph
+        self.targets = targets
+        self.wanted = wanted
+        self.options = options
+        self.solved: dict[str, Solved] = {}
+        self.moments: dict[str, tuple[Moments, Moments]] = {}
+        self.last_use = targets.last_use()
+
+    def solve(self, batches: Sequence[Any]) -> dict[str, Solved]:
+        """{weight: what it becomes}, in the order of the forward pass."""
+        with at_rest(self.model, self.graph.example) as runner:
+            runs = [Coroutine[_Arrived](self._forward(runner, n, batch)) for n, batch in enumerate(batches)]
+            try:
+                with torch.inference_mode(), progress("Solving", total=len(self.targets.order)) as bar:
+                    for _ in self._together(runs):
+                        bar.advance()
+            finally:
+                for run in runs:
+                    run.close()
+        return self.solved
+
+    def _forward(self, runner: Runner, number: int, batch: Any) -> Any:
+        def run(pause: Any) -> None:
+            def visit(name: str, use: int, call: Call) -> Tensor:
+                key = name, use
+                if (number, key) in self.targets.rows and name not in self.solved:
+                    pause(self._arrived(number, key, call))
+                return self._result(name, call)
+
+            runner.run(batch, visit)
+
+        return run
+
+    def _arrived(self, number: int, key: Key, call: Call) -> _Arrived:
+        target = self.targets.rows[number, key]
+        positions = self.targets.positions[number, key]
+        index = sample(positions, len(target), key, number).to(call.x.device)
+        x = call.rows(index)
+        matrix = call.matrix()
+        y = target.view(len(target), matrix.shape[0], -1).transpose(0, 1)  # (groups, rows, outputs)
+        e = y.to(x) - x @ matrix.mT
+        if call.bias is not None:
+            e = e - call.bias.view(matrix.shape[0], 1, -1)
+        return _Arrived(key, x, e, call)
+
+    def _result(self, name: str, call: Call) -> Tensor:
+        solved = self.solved.get(name)
+        if solved is None:
+            return call.run()
+        bias = call.bias
+        if solved.shift is not None:
+            bias = solved.shift if bias is None else bias + solved.shift
+        return call.run(solved.matrix, bias)
+
+    def _together(self, runs: Sequence[Coroutine[_Arrived]]) -> Iterator[Key]:
+        """Resume those that wait at the earliest weight, until none waits; yields each weight when it is done with."""
+        waiting = {number: item for number, run in enumerate(runs) if (item := run.resume()) is not None}
+        while waiting:
+            key = min((item.key for item in waiting.values()), key=self.targets.order.__getitem__)
+            here = [number for number, item in waiting.items() if item.key == key]
+            self._take(key, [waiting[number] for number in here])
+            yield key
+            if len(self.solved) == len(self.last_use):
+                return
+            for number in here:
+                item = runs[number].resume()
+                if item is None:
+                    del waiting[number]
+                else:
+                    waiting[number] = item
+
+    def _take(self, key: Key, arrived: Sequence[_Arrived]) -> None:
+        name, use = key
+        fit, held_out = self.moments.setdefault(name, (Moments(), Moments()))
+        for item in arrived:
+            border = item.x.shape[1] - int(item.x.shape[1] * self.options.held_out)
+            fit.add(item.x[:, :border], item.e[:, :border])
+            held_out.add(item.x[:, border:], item.e[:, border:])
+        if use == self.last_use[name]:
+            self.solved[name] = self._solve(name, arrived[0].call)
+            del self.moments[name]
+
+    def _solve(self, name: str, call: Call) -> Solved:
+        fit, held_out = self.moments[name]
+        weight = self.wanted[name]
+        shifts = weight.bias is not None or weight.running_mean is not None or weight.module is not None
+        found: Solution | None
+        if self.options.method == "mean":
+            found = mean_shift(fit, held_out) if shifts else None
+        else:
+            found = least_squares(fit, held_out, shifts, self.options.strengths)
+        if found is None:
+            return Solved(name, None, None, 0.0, 1.0, 1.0, 1.0, 1.0, fit.count + held_out.count)
+        matrix = (call.matrix().double() + found.change).to(call.weight.dtype)
+        losses = (found.before, found.after, found.held_out_before, found.held_out_after)
+        variance = self.targets.variance(name) or 1.0
+        return Solved(
+            name,
+            call.tensor(matrix).contiguous() if self.options.method != "mean" else None,
+            found.shift.flatten().to(call.weight.dtype) if shifts else None,
+            found.strength,
+            *(loss / variance for loss in losses),
+            fit.count + held_out.count,
+        )

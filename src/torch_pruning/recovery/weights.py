@@ -1,0 +1,144 @@
+"""Which weights of a model may be solved for, and where a shift of their outputs can go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from torch_pruning.graph.graph import Graph
+from torch_pruning.planning.plan import Plan
+from torch_pruning.recovery.readings import READINGS, Reading
+from torch_pruning.trace.program import Call, Value
+from torch_pruning.trace.substitute import named_tensors
+
+_ATTENTION = "torch.multi_head_attention_forward"
+_BATCH_NORM = "aten.batch_norm"
+
+
+@dataclass(frozen=True, slots=True)
+class Solvable:
+    """A weight that products alone read. A shift of the outputs goes into `bias`, is taken from `running_mean` of the
+    batch norm behind, or into a bias that `module` gets, in this order; `changed` says that its inputs lose units."""
+
+    name: str
+    changed: bool
+    bias: str | None = None
+    running_mean: str | None = None
+    module: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A weight whose inputs lose units and which is left as it is."""
+
+    name: str
+    reason: str
+
+
+def solvable_weights(graph: Graph, plan: Plan) -> tuple[dict[str, Solvable], list[Refused]]:
+    """What can be solved for, by name, in the order of the model's tensors; and what would have to be, and cannot."""
+    calls = graph.programs[0].calls
+    readers: dict[int, list[Call]] = {}
+    for call in calls:
+        for value in call.inputs():
+            readers.setdefault(value.index, []).append(call)
+    found: dict[str, Solvable] = {}
+    refused: list[Refused] = []
+    losing = _losing_inputs(graph, plan)
+    modules = _modules_without_bias(graph.model)
+    for name, value in graph.programs[0].program.state.items():
+        reading = _only_products(value, readers.get(value.index, []))
+        if reading is None:
+            if name in losing:
+                refused.append(Refused(name, _why(readers.get(value.index, []))))
+            continue
+        uses = readers[value.index]
+        bias = _bias(value, uses)
+        mean = _running_mean(uses, readers) if bias is None else None
+        found[name] = Solvable(name, name in losing, bias, mean, modules.get(name) if bias is None else None)
+    return found, refused
+
+
+def _losing_inputs(graph: Graph, plan: Plan) -> set[str]:
+    """The tensors with a contracted dimension that shrinks."""
+    shrinking = {(name, dim) for name, dims in plan.kept.items() for dim in dims}
+    shrinking |= {(name, block.dim) for name, block in plan.blocks.items()}
+    return {
+        member.tensor
+        for group in graph.groups
+        for member in group.members
+        if member.role == "contracted" and (member.tensor, member.dim) in shrinking
+    }
+
+
+def _product(call: Call, value: Value) -> Reading | None:
+    """The reading under which this call multiplies by the value, if it does nothing else with it."""
+    reading = READINGS.get(call.op.replace(".", "::", 1).partition(".")[0])
+    if reading is None or len(call.args) <= reading.weight or call.args[reading.weight] is not value:
+        return None
+    return reading if call.inputs().count(value) == 1 else None
+
+
+def _only_products(value: Value, readers: list[Call]) -> Reading | str | None:
+    """What the readers all do; the output projection of attention counts as linear, for that is what it comes to."""
+    kinds = {
+        "linear" if call.op == _ATTENTION and _projects_out(call, value) else _product(call, value) for call in readers
+    }
+    return kinds.pop() if len(kinds) == 1 else None
+
+
+def _projects_out(call: Call, value: Value) -> bool:
+    return value.name.endswith("out_proj.weight") and call.inputs().count(value) == 1
+
+
+def _why(readers: list[Call]) -> str:
+    ops = sorted({call.op for call in readers})
+    if not readers:
+        return "it is not read as it is: something is computed from it first"
+    return f"it is read by {', '.join(ops)}: other than by products with it, or by products of several kinds"
+
+
+def _bias(value: Value, uses: list[Call]) -> str | None:
+    """The one tensor of the model that all uses add."""
+    found: set[str] = set()
+    for call in uses:
+        if call.op == _ATTENTION:
+            found.add(value.name.removesuffix("weight") + "bias" if _has_out_bias(call, value) else "")
+            continue
+        reading = _product(call, value)
+        assert reading is not None
+        bias = call.args[reading.bias] if reading.bias is not None and len(call.args) > reading.bias else None
+        found.add(bias.name if isinstance(bias, Value) and bias.kind == "state" else "")
+    return (found.pop() or None) if len(found) == 1 else None
+
+
+def _has_out_bias(call: Call, value: Value) -> bool:
+    wanted = value.name.removesuffix("weight") + "bias"
+    return any(other.name == wanted for other in call.inputs())
+
+
+def _running_mean(uses: list[Call], readers: dict[int, list[Call]]) -> str | None:
+    """The running mean of the batch norm that takes the outputs, and alone does."""
+    if len(uses) != 1:
+        return None
+    after = readers.get(uses[0].results()[0].index, []) if uses[0].results() else []
+    if len(after) != 1 or not after[0].op.startswith(_BATCH_NORM):
+        return None
+    mean = after[0].args[3] if len(after[0].args) > 3 else after[0].kwargs.get("running_mean")
+    return mean.name if isinstance(mean, Value) and mean.kind == "state" and len(readers[mean.index]) == 1 else None
+
+
+def _modules_without_bias(model: nn.Module) -> dict[str, str]:
+    """{weight: module} of torch's own layers that have a place for a bias and none in it."""
+    names = {id(tensor): name for name, tensor in named_tensors(model)}
+
+    def fitting() -> Iterator[tuple[str, str]]:
+        for path, module in model.named_modules():
+            weight = module._parameters.get("weight")
+            torchs = type(module).forward.__module__.startswith("torch.nn.modules")
+            if weight is not None and torchs and module._parameters.get("bias", weight) is None and not module._forward_hooks:
+                yield names.get(id(weight), ""), path
+
+    return dict(fitting())
