@@ -1,6 +1,6 @@
 """Structural pruning for PyTorch: find which channels, heads and widths are coupled, and remove them physically."""
 
-from torch_pruning import strategy, utils
+from torch_pruning import recovery, strategy, utils
 from torch_pruning.dependency import DependencyGraph, DependencyPlan
 from torch_pruning.graph.graph import Graph, build_graph
 from torch_pruning.layers import (
@@ -57,6 +57,7 @@ __all__ = [
     "prune_prelu",
     "prune_related_conv",
     "prune_related_linear",
+    "recovery",
     "register_rule",
     "strategy",
     "utils",

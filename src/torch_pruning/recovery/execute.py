@@ -21,7 +21,8 @@ from torch_pruning.recovery.weights import Refused, Solvable, solvable_weights
 
 @dataclass(frozen=True, slots=True)
 class RecoveryReport:
-    """What was done: weights solved for, in the order of the forward pass; weights left alone; batch norms measured."""
+    """What was done: weights solved for, in the order of the forward pass; weights left alone; batch norms taken
+    anew."""
 
     method: str
     solved: tuple[Solved, ...] = ()
@@ -76,7 +77,7 @@ def execute(
                 solved = Reconstruction(model, graph, targets, wanted, chosen).solve(batches)
                 write(writer, solved, wanted, graph, optimizer)
                 report = replace(report, solved=tuple(solved.values()))
-            if method != "none":
+            if chosen.measures_batch_norm:
                 names = reestimate_batch_norm(model, batches, example=graph.example)
                 report = replace(report, batch_norms=tuple(names))
 
@@ -89,6 +90,8 @@ def _wanted(found: Mapping[str, Solvable], options: Options) -> dict[str, Solvab
     if options.method not in ("mean", "least_squares") or not any(weight.changed for weight in found.values()):
         return {}
     chosen = {n: w for n, w in found.items() if w.changed or options.layers == "all"}
+    if not options.streams:
+        chosen = {n: replace(w, added=False) for n, w in chosen.items()}
     return chosen if options.may_add_biases else {n: replace(w, module=None) for n, w in chosen.items()}
 
 
@@ -105,7 +108,8 @@ def reconstruct(plan: Plan, calibration: Iterable[Any], *, optimizer: Any = None
 
 
 def compensate_mean(plan: Plan, calibration: Iterable[Any], *, optimizer: Any = None, **options: Any) -> RecoveryReport:
-    """As `execute` by means: carry out the plan, then give the biases behind what is gone what it contributed on average.
+    """As `execute` by means: carry out the plan, then give the biases behind what is gone what it contributed on
+    average.
 
     Exact for units that are constant. Layers without a bias, torch's own, get one.
 

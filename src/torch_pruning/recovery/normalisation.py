@@ -20,9 +20,9 @@ def reestimate_batch_norm(
 ) -> list[str]:
     """The names of the layers whose running mean and variance now are those of these batches, all weighing alike.
 
-    Statistics are reset, then averaged over the batches (cumulatively: momentum 1 / n), layer by layer in one pass, each
-    layer seeing inputs that earlier ones have normalised by the batch. Everything else runs in evaluation mode; modes, momenta
-    and the random state come back. Give batches as large as in training. `layers` restricts it to some.
+    Statistics are reset, then averaged over the batches (cumulatively: momentum 1 / n), layer by layer in one pass,
+    each layer seeing inputs that earlier ones have normalised by the batch. Everything else runs in evaluation mode;
+    modes, momenta and the random state come back. Give batches as large as in training. `layers` restricts it to some.
 
     Batches are given as in `tp.prune(calibration=...)`: without `example`, `(images, labels)` counts as its images.
 
@@ -39,9 +39,7 @@ def reestimate_batch_norm(
     found = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm)
-        and module.running_mean is not None
-        and (chosen is None or name in chosen)
+        if isinstance(module, _BatchNorm) and module.running_mean is not None and (chosen is None or name in chosen)
     }
     inputs = as_batches(batches, example.inputs)
     if not found:

@@ -1,13 +1,14 @@
 """Runs of the model on calibration inputs, with every op that multiplies a weight of the model shown to a visitor.
 
-Ops are seen where the dispatcher sees them, so functional calls, hooks and layers of one's own are all alike. A weight is told by
-the identity of its tensor; one that is computed first (weight norm, a cast) is not seen.
+Ops are seen where the dispatcher sees them, so functional calls, hooks and layers of one's own are all alike. A
+weight is told by the identity of its tensor; one that is computed first (weight norm, a cast) is not seen.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -18,31 +19,92 @@ from torch_pruning.recovery.readings import Call, read
 from torch_pruning.trace.substitute import named_tensors, substituted
 from torch_pruning.trace.tracer import Example, _fast_path_off, _mode, _random_state, copied
 
-# (name of the weight, how often it was seen before in this run, the op) -> its result
-Visitor: TypeAlias = Callable[[str, int, Call], Tensor]
+_NORM = "aten::batch_norm"
+_SUMS = ("aten::add", "aten::add_")
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One product with a weight of the model. `use` counts those with the same weight in this run.
+
+    With `other`, what it is judged by is not its own output but the sum of `branch` and `other`: `branch` is the
+    output, or what the batch norm `norm` makes of it.
+    """
+
+    name: str
+    use: int
+    call: Call
+    norm: tuple[Any, ...] | None = None
+    branch: Tensor | None = None
+    other: Tensor | None = None
+
+    @property
+    def scale(self) -> Tensor | None:
+        """What the batch norm multiplies each output by: [O]."""
+        if self.norm is None:
+            return None
+        _, weight, _, _, variance, _, _, eps, *_ = self.norm
+        scale: Tensor = (variance + eps).rsqrt()
+        return scale if weight is None else scale * weight
+
+    def behind(self, out: Tensor) -> Tensor:
+        """What becomes of the product's output before it is added."""
+        return out if self.norm is None else torch.batch_norm(out, *self.norm[1:])
+
+
+# -> the result of a product, which may differ from what the model has; None to leave it
+Visitor: TypeAlias = Callable[[Product], Tensor | None]
 
 
 class _Products(TorchDispatchMode):
-    def __init__(self, names: Mapping[int, str], visit: Visitor) -> None:
+    def __init__(self, names: Mapping[int, str], added: Collection[str], visit: Visitor) -> None:
         super().__init__()
         self.names = names
+        self.added = added
         self.visit = visit
         self.seen: dict[str, int] = {}
+        self.branches: dict[int, tuple[Tensor, Product]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         call = read(func, args, kwargs)
         name = None if call is None else self.names.get(id(call.weight))
-        if call is None or name is None:
-            return func(*args, **kwargs)
+        if call is not None and name is not None:
+            return self._product(name, call)
+        if self.branches:
+            base = func.name().partition(".")[0]
+            if base == _NORM and (found := self.branches.pop(id(args[0]), None)):
+                return self._remember(func(*args, **kwargs), replace(found[1], norm=args))
+            if base in _SUMS:
+                self._sum(args)
+        return func(*args, **kwargs)
+
+    def _product(self, name: str, call: Call) -> Tensor:
         use = self.seen[name] = self.seen.get(name, -1) + 1
-        return self.visit(name, use, call)
+        product = Product(name, use, call)
+        if name in self.added:
+            return self._remember(call.run(), product)
+        out = self.visit(product)
+        return call.run() if out is None else out
+
+    def _remember(self, out: Tensor, product: Product) -> Tensor:
+        self.branches[id(out)] = out, product
+        return out
+
+    def _sum(self, args: tuple[Any, ...]) -> None:
+        for branch, other in (args[:2], args[1::-1]):
+            found = self.branches.pop(id(branch), None)
+            if found is not None:
+                new = self.visit(replace(found[1], branch=branch, other=other))
+                if new is not None:
+                    branch.copy_(new)
 
 
 class Runner:
     """Forward passes of a model over batches, under `at_rest`. Batches stay as they are."""
 
-    def __init__(self, model: nn.Module, example: Example) -> None:
+    def __init__(self, model: nn.Module, example: Example, added: Collection[str]) -> None:
+        self.added = added
         self.model = model
         self.example = example
         self.names = {id(tensor): name for name, tensor in named_tensors(model)}
@@ -50,15 +112,18 @@ class Runner:
     def run(self, batch: Any, visit: Visitor) -> None:
         """One pass, in inference mode, with every product shown to `visit`."""
         inputs = copied(batch, lambda name, tensor: tensor.detach().clone())
-        with torch.inference_mode(), _Products(self.names, visit):
+        with torch.inference_mode(), _Products(self.names, self.added, visit):
             self.example.call(self.model, inputs)
 
 
 @contextlib.contextmanager
-def at_rest(model: nn.Module, example: Example) -> Iterator[Runner]:
-    """The model in evaluation mode. Modes, attributes, buffers and the random state come back as they were."""
+def at_rest(model: nn.Module, example: Example, added: Collection[str] = ()) -> Iterator[Runner]:
+    """The model in evaluation mode; products with weights of `added` are visited where they are added to something.
+
+    Modes, attributes, buffers and the random state come back as they were.
+    """
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    runner = Runner(model, example)
+    runner = Runner(model, example, added)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_random_state())
         stack.enter_context(_fast_path_off())

@@ -12,12 +12,16 @@ METHODS = ("none", "batch_norm", "mean", "least_squares")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`method`: one of METHODS, each with what is before it in the list that goes with it.
+    """`method`: "none", "batch_norm" (statistics taken anew), "mean" (biases make up for what is gone on average, then
+    batch_norm), "least_squares" (weights and biases). `batch_norm`: whether statistics are taken anew at the end;
+    None is yes but for least squares, whose outputs are made to fit the statistics that are there.
 
-    `layers`: "consumers" solves for weights whose inputs lose units, "all" for every later one too. `rows`: how many rows
-    (pixels, tokens) of all batches together are looked at, fewer where the dense outputs would take more than `memory` GiB.
-    `held_out`: the share of rows on which the ridge `strengths` are compared. `new_biases`: whether a layer without a bias may get
-    one; None is yes for "mean", which can do nothing else.
+    `layers`: "consumers" solves for weights whose inputs lose units, "all" for every other one too. `streams`:
+    outputs that are added to something are judged by the sum, so that they make up for errors of the other term.
+    `rows`: how many rows (pixels, tokens) of all batches together are looked at, fewer where the dense outputs would
+    take more than `memory` GiB. `held_out`: the share of them on which the ridge `strengths` are compared.
+    `new_biases`: whether a layer without a bias, of torch's own, may get one; None is yes for "mean", which can do
+    nothing else.
 
     Raises:
         ValueError: for a value out of range.
@@ -30,6 +34,8 @@ class Options:
     held_out: float = 0.25
     strengths: Sequence[float] = STRENGTHS
     new_biases: bool | None = None
+    batch_norm: bool | None = None
+    streams: bool = True
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -43,6 +49,10 @@ class Options:
             )
         if not self.strengths or min(self.strengths) < 0:
             raise ValueError(f"strengths must be non-negative numbers, found {self.strengths!r}")
+
+    @property
+    def measures_batch_norm(self) -> bool:
+        return self.method in ("batch_norm", "mean") if self.batch_norm is None else self.batch_norm
 
     @property
     def may_add_biases(self) -> bool:

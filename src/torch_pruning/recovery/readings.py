@@ -150,7 +150,7 @@ def _conv_rows(call: Call, index: Tensor) -> Tensor:
     rank = call.weight.dim() - 2
     groups = call.arguments[_GROUPS]
     at = torch.unravel_index(index, (patches.shape[0], *patches.shape[2 : 2 + rank]))
-    picked = patches[(at[0], slice(None), *at[1:])]  # (rows, channels, *kernel)
+    picked = _pick(patches, at)  # (rows, channels, *kernel)
     rows: Tensor = picked.reshape(len(index), groups, -1).transpose(0, 1)
     return rows
 
@@ -159,7 +159,14 @@ def _conv_outputs(call: Call, out: Tensor, index: Tensor) -> Tensor:
     rank = call.weight.dim() - 2
     out = out if out.dim() == rank + 2 else out.unsqueeze(0)
     at = torch.unravel_index(index, (out.shape[0], *out.shape[2:]))
-    picked: Tensor = out[(at[0], slice(None), *at[1:])]
+    picked = _pick(out, at)
+    return picked
+
+
+def _pick(tensor: Tensor, at: tuple[Tensor, ...]) -> Tensor:
+    """[B, C, ..., rest] at positions of all dimensions but C -> [N, C, rest]."""
+    index: Any = (at[0], slice(None), *at[1:])
+    picked: Tensor = tensor[index]
     return picked
 
 
@@ -209,7 +216,9 @@ def read(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call |
         return None
     schema = function._schema.arguments
     arguments = [
-        args[n] if n < len(args) else kwargs.get(argument.name, argument.default_value if argument.has_default_value() else None)
+        args[n]
+        if n < len(args)
+        else kwargs.get(argument.name, argument.default_value if argument.has_default_value() else None)
         for n, argument in enumerate(schema)
         if not argument.kwarg_only
     ]
@@ -221,3 +230,7 @@ def read(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call |
         return None
     plain_bias = bias is None or bias.shape == (weight.shape[reading.out],)
     return call if plain_bias else None
+
+
+def _default(argument: Any) -> Any:
+    return argument.default_value if argument.has_default_value() else None

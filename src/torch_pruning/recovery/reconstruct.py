@@ -1,14 +1,15 @@
 """Least squares in the order of the forward pass: each weight solved on what the pruned model really feeds it.
 
-First the dense model runs over the calibration inputs, and rows of each product's outputs are kept as targets. Then the pruned
-model runs, all batches side by side. At a weight that is to be solved every batch waits; when all have arrived, the weight is
-solved for, and they go on with the new one. So each batch passes through the model once, whatever the number of layers.
+First the dense model runs over the calibration inputs, and rows of each product's outputs are kept as targets. Then
+the pruned model runs, all batches side by side. At a weight that is to be solved every batch waits; when all have
+arrived, the weight is solved for, and they go on with the new one. So each batch passes through the model once,
+whatever the number of layers.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -21,7 +22,7 @@ from torch_pruning.planning.plan import Plan
 from torch_pruning.progress import progress
 from torch_pruning.recovery.coroutine import Coroutine
 from torch_pruning.recovery.moments import Moments
-from torch_pruning.recovery.observe import Runner, at_rest
+from torch_pruning.recovery.observe import Product, Runner, at_rest
 from torch_pruning.recovery.options import Options
 from torch_pruning.recovery.readings import Call
 from torch_pruning.recovery.solve import Solution, least_squares, mean_shift
@@ -39,20 +40,32 @@ class Solved:
     matrix: Tensor | None  # the new weight, in its own shape; None where it stays
     shift: Tensor | None  # [outputs]
     strength: float
+    rows: int
     before: float
     after: float
     held_out_before: float
     held_out_after: float
-    rows: int
 
 
 @dataclass(slots=True)
 class Targets:
-    """Rows of the dense model's outputs by batch, and the keys in the order in which they came."""
+    """Rows of the dense model's outputs by batch, and the keys in an order in which all batches meet them."""
 
-    order: dict[Key, int] = field(default_factory=dict)
+    order: list[Key] = field(default_factory=list)
     rows: dict[tuple[int, Key], Tensor] = field(default_factory=dict)
     positions: dict[tuple[int, Key], int] = field(default_factory=dict)
+
+    def insert(self, key: Key, after: Key | None) -> None:
+        """Put a key that is not there yet right behind the one that came before it in the same run."""
+        if key not in self.order:
+            self.order.insert(0 if after is None else self.order.index(after) + 1, key)
+
+    def begin_at(self, names: Collection[str]) -> None:
+        """Forget what comes before the first of these weights: there the pruned model is still the dense one."""
+        first = next((n for n, (name, _) in enumerate(self.order) if name in names), len(self.order))
+        earlier = set(self.order[:first])
+        self.order = self.order[first:]
+        self.rows = {at: rows for at, rows in self.rows.items() if at[1] not in earlier}
 
     def last_use(self) -> dict[str, int]:
         """The number of the last use of each weight."""
@@ -61,10 +74,11 @@ class Targets:
             last[name] = max(last.get(name, 0), use)
         return last
 
-    def variance(self, name: str) -> float:
+    def variance(self, name: str, inverse_scale: Tensor | None) -> float:
         """Mean over rows of |y - mean y|^2: what there is to explain."""
         rows = [rows for (_, (weight, _)), rows in self.rows.items() if weight == name]
         y = torch.cat(rows).double()
+        y = y if inverse_scale is None else y * inverse_scale
         return float((y - y.mean(0)).square().sum(1).mean()) if len(y) else 0.0
 
 
@@ -88,12 +102,13 @@ def dense_targets(
         CalibrationError: for values that are not finite.
     """
     targets = Targets()
-    with at_rest(graph.model, graph.example) as runner:
+    with at_rest(graph.model, graph.example, _added(wanted)) as runner:
         most = _rows_of_batch(runner, plan, batches, wanted, options)
         with progress("Dense outputs", total=len(batches)) as bar:
             for number, batch in enumerate(batches):
                 _record(runner, plan, targets, (number, batch), wanted, most)
                 bar.advance()
+    targets.begin_at({name for name, weight in wanted.items() if weight.changed})
     return targets
 
 
@@ -101,11 +116,13 @@ def _record(
     runner: Runner, plan: Plan, targets: Targets, numbered: tuple[int, Any], wanted: Mapping[str, Solvable], most: int
 ) -> None:
     number, batch = numbered
+    before: Key | None = None
 
-    def visit(name: str, use: int, call: Call) -> Tensor:
-        out = call.run()
+    def visit(product: Product) -> Tensor | None:
+        nonlocal before
+        name, key, call = product.name, (product.name, product.use), product.call
+        out = call.run() if product.branch is None or product.other is None else product.branch + product.other
         if name in wanted:
-            key = name, use
             positions = call.positions(out)
             index = sample(positions, most, key, number).to(out.device)
             rows = call.outputs(out, index)
@@ -116,12 +133,17 @@ def _record(
                     f"outputs on calibration inputs must be finite; found some of {name} in batch {number} that are "
                     "not: check the inputs and the dense model"
                 )
-            targets.order.setdefault(key, len(targets.order))
+            targets.insert(key, before)
+            before = key
             targets.rows[number, key] = rows.clone()
             targets.positions[number, key] = positions
-        return out
+        return out if product.branch is None else None
 
     runner.run(batch, visit)
+
+
+def _added(wanted: Mapping[str, Solvable]) -> set[str]:
+    return {name for name, weight in wanted.items() if weight.added}
 
 
 def _rows_of_batch(
@@ -130,14 +152,13 @@ def _rows_of_batch(
     """Rows that each batch may give, so that the targets of all of them fit into memory."""
     bytes_of_row = 0
 
-    def visit(name: str, use: int, call: Call) -> Tensor:
+    def visit(product: Product) -> None:
         nonlocal bytes_of_row
-        out = call.run()
-        if name in wanted:
-            kept = plan.kept.get(name, {}).get(call.reading.out)
-            outputs = call.weight.shape[call.reading.out] if kept is None else len(kept)
-            bytes_of_row += outputs * out.element_size()
-        return out
+        weight = product.call.weight
+        if product.name in wanted:
+            kept = plan.kept.get(product.name, {}).get(product.call.reading.out)
+            outputs = weight.shape[product.call.reading.out] if kept is None else len(kept)
+            bytes_of_row += outputs * weight.element_size()
 
     runner.run(batches[0], visit)
     fitting = int(options.memory * 2**30 / max(1, bytes_of_row) / len(batches))
@@ -149,12 +170,16 @@ def _rows_of_batch(
 
 @dataclass(slots=True)
 class _Arrived:
-    """A batch that has come to a weight: what goes in there, and what its outputs lack."""
+    """A batch that has come to a weight: what goes in there, and what its outputs lack.
+
+    Where the outputs are scaled before they are judged, `inverse_scale` undoes it: [O], 0 for outputs that nobody sees.
+    """
 
     key: Key
     x: Tensor  # [G, N, I]
     e: Tensor  # [G, N, O]
     call: Call
+    inverse_scale: Tensor | None
 
 
 class Reconstruction:
@@ -171,10 +196,11 @@ class Reconstruction:
         self.solved: dict[str, Solved] = {}
         self.moments: dict[str, tuple[Moments, Moments]] = {}
         self.last_use = targets.last_use()
+        self.order = {key: number for number, key in enumerate(targets.order)}
 
     def solve(self, batches: Sequence[Any]) -> dict[str, Solved]:
         """{weight: what it becomes}, in the order of the forward pass."""
-        with at_rest(self.model, self.graph.example) as runner:
+        with at_rest(self.model, self.graph.example, _added(self.wanted)) as runner:
             runs = [Coroutine[_Arrived](self._forward(runner, n, batch)) for n, batch in enumerate(batches)]
             try:
                 with torch.inference_mode(), progress("Solving", total=len(self.targets.order)) as bar:
@@ -187,42 +213,52 @@ class Reconstruction:
 
     def _forward(self, runner: Runner, number: int, batch: Any) -> Any:
         def run(pause: Any) -> None:
-            def visit(name: str, use: int, call: Call) -> Tensor:
-                key = name, use
-                if (number, key) in self.targets.rows and name not in self.solved:
-                    pause(self._arrived(number, key, call))
-                return self._result(name, call)
+            def visit(product: Product) -> Tensor | None:
+                key = product.name, product.use
+                if (number, key) in self.targets.rows and product.name not in self.solved:
+                    pause(self._arrived(number, key, product))
+                return self._result(product)
 
             runner.run(batch, visit)
 
         return run
 
-    def _arrived(self, number: int, key: Key, call: Call) -> _Arrived:
-        target = self.targets.rows[number, key]
-        positions = self.targets.positions[number, key]
-        index = sample(positions, len(target), key, number).to(call.x.device)
+    def _arrived(self, number: int, key: Key, product: Product) -> _Arrived:
+        call, target = product.call, self.targets.rows[number, key]
+        index = sample(self.targets.positions[number, key], len(target), key, number).to(call.x.device)
         x = call.rows(index)
         matrix = call.matrix()
-        y = target.view(len(target), matrix.shape[0], -1).transpose(0, 1)  # (groups, rows, outputs)
-        e = y.to(x) - x @ matrix.mT
-        if call.bias is not None:
-            e = e - call.bias.view(matrix.shape[0], 1, -1)
-        return _Arrived(key, x, e, call)
+        inverse = None
+        if product.branch is not None and product.other is not None:
+            e = target - call.outputs(product.branch, index) - call.outputs(product.other, index)
+            scale = product.scale
+            if scale is not None:
+                seen = scale.abs() > 1e-3 * scale.abs().max()
+                inverse = torch.where(seen, 1 / scale, torch.zeros_like(scale))
+                e = e * inverse
+            e = e.view(len(target), matrix.shape[0], -1).transpose(0, 1)
+        else:
+            y = target.view(len(target), matrix.shape[0], -1).transpose(0, 1)  # (groups, rows, outputs)
+            e = y.to(x) - x @ matrix.mT
+            if call.bias is not None:
+                e = e - call.bias.view(matrix.shape[0], 1, -1)
+        return _Arrived(key, x, e, call, inverse)
 
-    def _result(self, name: str, call: Call) -> Tensor:
-        solved = self.solved.get(name)
+    def _result(self, product: Product) -> Tensor | None:
+        solved = self.solved.get(product.name)
         if solved is None:
-            return call.run()
-        bias = call.bias
+            return None
+        bias = product.call.bias
         if solved.shift is not None:
             bias = solved.shift if bias is None else bias + solved.shift
-        return call.run(solved.matrix, bias)
+        out = product.call.run(solved.matrix, bias)
+        return product.behind(out)
 
     def _together(self, runs: Sequence[Coroutine[_Arrived]]) -> Iterator[Key]:
         """Resume those that wait at the earliest weight, until none waits; yields each weight when it is done with."""
         waiting = {number: item for number, run in enumerate(runs) if (item := run.resume()) is not None}
         while waiting:
-            key = min((item.key for item in waiting.values()), key=self.targets.order.__getitem__)
+            key = min((item.key for item in waiting.values()), key=self.order.__getitem__)
             here = [number for number, item in waiting.items() if item.key == key]
             self._take(key, [waiting[number] for number in here])
             yield key
@@ -243,10 +279,11 @@ class Reconstruction:
             fit.add(item.x[:, :border], item.e[:, :border])
             held_out.add(item.x[:, border:], item.e[:, border:])
         if use == self.last_use[name]:
-            self.solved[name] = self._solve(name, arrived[0].call)
+            self.solved[name] = self._solve(name, arrived[0])
             del self.moments[name]
 
-    def _solve(self, name: str, call: Call) -> Solved:
+    def _solve(self, name: str, arrived: _Arrived) -> Solved:
+        call = arrived.call
         fit, held_out = self.moments[name]
         weight = self.wanted[name]
         shifts = weight.bias is not None or weight.running_mean is not None or weight.module is not None
@@ -256,15 +293,15 @@ class Reconstruction:
         else:
             found = least_squares(fit, held_out, shifts, self.options.strengths)
         if found is None:
-            return Solved(name, None, None, 0.0, 1.0, 1.0, 1.0, 1.0, fit.count + held_out.count)
+            return Solved(name, None, None, 0.0, fit.count + held_out.count, 1.0, 1.0, 1.0, 1.0)
         matrix = (call.matrix().double() + found.change).to(call.weight.dtype)
-        losses = (found.before, found.after, found.held_out_before, found.held_out_after)
-        variance = self.targets.variance(name) or 1.0
+        variance = self.targets.variance(name, arrived.inverse_scale) or 1.0
+        losses = [loss / variance for loss in (found.before, found.after, found.held_out_before, found.held_out_after)]
         return Solved(
             name,
             call.tensor(matrix).contiguous() if self.options.method != "mean" else None,
             found.shift.flatten().to(call.weight.dtype) if shifts else None,
             found.strength,
-            *(loss / variance for loss in losses),
             fit.count + held_out.count,
+            *losses,
         )

@@ -1,11 +1,13 @@
 """Ridge regression towards the present weight, its strength chosen on rows held out.
 
-With e = y - W x - b, what a layer's outputs lack under its present weight W and bias b, the change D and shift s minimise
+With e = y - W x - b, what a layer's outputs lack under its present weight W and bias b, the change D and shift s
+minimise
 
     sum |e - D x - s|^2 + strength * |D|^2      D = (E X^T) (X X^T + strength * I)^-1,  s = mean(e) - D mean(x)
 
-with X and E about their means where a shift is possible. At strength 0 this is (Y X^T) (X X^T)^-1 for the whole weight. D = 0 is
-among the candidates of the minimisation, so the squared error on the calibration rows is never above that of W and b.
+with X and E about their means where a shift is possible. At strength 0 this is (Y X^T) (X X^T)^-1 for the whole
+weight. D = 0 is among the candidates of the minimisation, so the squared error on the calibration rows is never above
+that of W and b.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ def least_squares(
         losses = [held_out.loss(*_change(fit, s, shifts)) for s in strengths]
         best = min(losses)
         # Of strengths that do as well, the strongest: the change that asks for least.
-        strength = max(s for s, loss in zip(strengths, losses, strict=True) if loss <= best * (1 + 1e-9) + 1e-300)
+        strength = max(s for s, loss in zip(strengths, losses, strict=True) if loss <= best + 1e-9 * abs(best))
         nothing = held_out.loss(*_nothing(fit))
         judged = (nothing / held_out.count, best / held_out.count)
     else:
@@ -67,9 +69,7 @@ def mean_shift(fit: Moments, held_out: Moments) -> Solution | None:
     return _solution(whole, (change, whole.e / whole.count), 0.0, (float("nan"), float("nan")))
 
 
-def _solution(
-    whole: Moments, found: tuple[Tensor, Tensor], strength: float, judged: tuple[float, float]
-) -> Solution:
+def _solution(whole: Moments, found: tuple[Tensor, Tensor], strength: float, judged: tuple[float, float]) -> Solution:
     nothing = _nothing(whole)
     before, after = whole.loss(*nothing), whole.loss(*found)
     if not after <= before:  # rounding, where there is nothing to gain

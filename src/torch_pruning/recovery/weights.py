@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from torch_pruning.graph.graph import Graph
 from torch_pruning.planning.plan import Plan
 from torch_pruning.recovery.readings import READINGS, Reading
+from torch_pruning.rules.call import CONTRACTED
 from torch_pruning.trace.program import Call, Value
 from torch_pruning.trace.substitute import named_tensors
 
 _ATTENTION = "torch.multi_head_attention_forward"
+_OUT_WEIGHT, _OUT_BIAS = (11, "out_proj_weight"), (12, "out_proj_bias")
 _BATCH_NORM = "aten.batch_norm"
+_SUMS = ("aten.add.Tensor", "aten.add_.Tensor")
 
 
 @dataclass(frozen=True, slots=True)
 class Solvable:
     """A weight that products alone read. A shift of the outputs goes into `bias`, is taken from `running_mean` of the
-    batch norm behind, or into a bias that `module` gets, in this order; `changed` says that its inputs lose units."""
+    batch norm behind, or into a bias that `module` gets, in this order; `changed` says that its inputs lose units,
+    `added` that its outputs, or what a batch norm makes of them, go into a sum and nowhere else."""
 
     name: str
     changed: bool
     bias: str | None = None
     running_mean: str | None = None
     module: str | None = None
+    added: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +63,43 @@ def solvable_weights(graph: Graph, plan: Plan) -> tuple[dict[str, Solvable], lis
         bias = _bias(value, uses)
         mean = _running_mean(uses, readers) if bias is None else None
         found[name] = Solvable(name, name in losing, bias, mean, modules.get(name) if bias is None else None)
+    for name in _added(graph, found, readers):
+        found[name] = replace(found[name], added=True)
     return found, refused
+
+
+def _added(graph: Graph, found: Mapping[str, Solvable], readers: Mapping[int, list[Call]]) -> Iterable[str]:
+    """The weights whose outputs are one term of a sum; of two such terms the later, which can make up for the other."""
+    weight_of_sum: dict[int, str] = {}
+    for call in graph.programs[0].calls:
+        weight = next((v.name for v in call.inputs() if v.kind == "state" and v.name in found), None)
+        uses = readers.get(graph.programs[0].program.state[weight].index, []) if weight else []
+        if weight is None or len(uses) != 1 or call.op == _ATTENTION or uses[0] is not call:
+            continue
+        value = call.results()[0]
+        after = _only_reader(value, readers)
+        if after is not None and after.op.startswith(_BATCH_NORM) and after.args[0] is value:
+            value = after.results()[0]
+            after = _only_reader(value, readers)
+        if after is not None and after.op in _SUMS and not after.kwargs and len(after.args) == 2:
+            left, right = after.args
+            alike = isinstance(left, Value) and isinstance(right, Value) and left.shape == right.shape
+            if alike and left is not right and "state" not in (left.kind, right.kind):
+                weight_of_sum[after.results()[0].index] = weight
+    return weight_of_sum.values()
+
+
+def _only_reader(value: Value, readers: Mapping[int, list[Call]]) -> Call | None:
+    found = readers.get(value.index, [])
+    return found[0] if len(found) == 1 else None
 
 
 def _losing_inputs(graph: Graph, plan: Plan) -> set[str]:
     """The tensors with a contracted dimension that shrinks."""
     shrinking = {(name, dim) for name, dims in plan.kept.items() for dim in dims}
     shrinking |= {(name, block.dim) for name, block in plan.blocks.items()}
-    return {
-        member.tensor
-        for group in graph.groups
-        for member in group.members
-        if member.role == "contracted" and (member.tensor, member.dim) in shrinking
-    }
+    roles = graph.programs[0].facts.roles
+    return {role.tensor for role in roles if role.role == CONTRACTED and (role.tensor, role.dim) in shrinking}
 
 
 def _product(call: Call, value: Value) -> Reading | None:
@@ -90,7 +119,12 @@ def _only_products(value: Value, readers: list[Call]) -> Reading | str | None:
 
 
 def _projects_out(call: Call, value: Value) -> bool:
-    return value.name.endswith("out_proj.weight") and call.inputs().count(value) == 1
+    return _argument(call, _OUT_WEIGHT) is value and call.inputs().count(value) == 1
+
+
+def _argument(call: Call, position_and_name: tuple[int, str]) -> object:
+    position, name = position_and_name
+    return call.args[position] if len(call.args) > position else call.kwargs.get(name)
 
 
 def _why(readers: list[Call]) -> str:
@@ -104,19 +138,13 @@ def _bias(value: Value, uses: list[Call]) -> str | None:
     """The one tensor of the model that all uses add."""
     found: set[str] = set()
     for call in uses:
-        if call.op == _ATTENTION:
-            found.add(value.name.removesuffix("weight") + "bias" if _has_out_bias(call, value) else "")
-            continue
         reading = _product(call, value)
-        assert reading is not None
-        bias = call.args[reading.bias] if reading.bias is not None and len(call.args) > reading.bias else None
+        if reading is None:
+            bias = _argument(call, _OUT_BIAS)
+        else:
+            bias = call.args[reading.bias] if reading.bias is not None and len(call.args) > reading.bias else None
         found.add(bias.name if isinstance(bias, Value) and bias.kind == "state" else "")
     return (found.pop() or None) if len(found) == 1 else None
-
-
-def _has_out_bias(call: Call, value: Value) -> bool:
-    wanted = value.name.removesuffix("weight") + "bias"
-    return any(other.name == wanted for other in call.inputs())
 
 
 def _running_mean(uses: list[Call], readers: dict[int, list[Call]]) -> str | None:
@@ -138,7 +166,12 @@ def _modules_without_bias(model: nn.Module) -> dict[str, str]:
         for path, module in model.named_modules():
             weight = module._parameters.get("weight")
             torchs = type(module).forward.__module__.startswith("torch.nn.modules")
-            if weight is not None and torchs and module._parameters.get("bias", weight) is None and not module._forward_hooks:
+            if (
+                weight is not None
+                and torchs
+                and module._parameters.get("bias", weight) is None
+                and not module._forward_hooks
+            ):
                 yield names.get(id(weight), ""), path
 
     return dict(fitting())
