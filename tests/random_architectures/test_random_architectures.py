@@ -3,49 +3,49 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.random_architectures.strategies import Block, RandomNet, networks
 
-import torch_pruning as tp
-from torch_pruning.planning.build import build_plan
-from torch_pruning.pruner.allot import random_choice
-from torch_pruning.trace.tracer import Example
+from random_architectures.blocks import Block
+from random_architectures.image_blocks import IMAGE_BLOCKS
+from random_architectures.law import check
+from random_architectures.networks import HEADS, SECOND_INPUTS, Network, networks
+from random_architectures.token_blocks import TOKEN_BLOCKS
 
-pytestmark = pytest.mark.models
+pytestmark = [
+    pytest.mark.models,
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning"),
+]
 
-# Networks on which an earlier version was wrong.
-FOUND: list[tuple[list[Block], list[Block], str, int]] = []
-
-
-def check(images: list[Block], tokens: list[Block], flatten: str, seed: int) -> None:
-    torch.manual_seed(seed)
-    net = RandomNet(images, tokens, flatten).eval()
-    x = torch.randn(2, 3, 4, 4)
-    graph = tp.build_graph(net, [Example(x)])
-    assert graph.ops_without_rule() == {}
-    assert graph.groups, "nothing can be pruned"
-    exact = build_plan(graph, random_choice(graph, 0.4, exact_only=True, seed=seed))
-    for mode in ("eval", "train"):
-        seen = tp.verify(net, exact, rescale=True, mode=mode)
-        assert seen.shapes_equal
-        assert seen.error <= 1e-9, f"{mode}: {seen}\n{exact}"
-        assert seen.gradient_error is not None
-        assert seen.gradient_error <= 1e-9, f"{mode}: {seen}\n{exact}"
-    every = build_plan(graph, random_choice(graph, 0.4, seed=seed))
-    every.exec()
-    assert net(x).shape == (2, 5)
-    again = build_plan(graph, random_choice(graph, 0.4, exact_only=True, seed=seed + 1))
-    assert tp.verify(net, again, rescale=True).error <= 1e-9
+# Networks on which an earlier version was wrong, with the seed of their weights.
+FOUND: list[tuple[Network, int]] = [
+    # Half of the queries was scaled twice to make up for the head size.
+    (Network((), (Block("rotary", 1, 0, "relu"),), "tokens"), 0),
+    # The scale of attention scores was made up for behind their softmax.
+    (Network((), (Block("rotary", 2, 2, "relu"),), "tokens"), 2),
+]
 
 
-@settings(max_examples=120)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(networks(), st.integers(0, 3))
-def test_random_architectures_satisfy_the_oracle(network: tuple[list[Block], list[Block], str], seed: int) -> None:
-    check(*network, seed)
+def test_random_architectures_satisfy_the_oracle(network: Network, seed: int) -> None:
+    check(network, seed)
 
 
-@pytest.mark.parametrize(("images", "tokens", "flatten", "seed"), FOUND)
-def test_networks_that_were_wrong_once(images: list[Block], tokens: list[Block], flatten: str, seed: int) -> None:
-    check(images, tokens, flatten, seed)
+@pytest.mark.parametrize(("network", "seed"), FOUND)
+def test_networks_that_were_wrong_once(network: Network, seed: int) -> None:
+    check(network, seed)
+
+
+# The variants from 4 on may normalise over all channels, which leaves nothing exact.
+@pytest.mark.parametrize("variant", range(8))
+@pytest.mark.parametrize("kind", sorted(IMAGE_BLOCKS))
+def test_every_block_on_images_can_be_pruned(kind: str, variant: int) -> None:
+    second, heads = SECOND_INPUTS[variant % len(SECOND_INPUTS)], HEADS[variant % len(HEADS)]
+    assert check(Network((Block(kind, 2, variant, "relu"),), (), "pool", second, heads), variant) or variant >= 4
+
+
+@pytest.mark.parametrize("variant", range(8))
+@pytest.mark.parametrize("kind", sorted(TOKEN_BLOCKS))
+def test_every_block_on_tokens_can_be_pruned(kind: str, variant: int) -> None:
+    assert check(Network((), (Block(kind, 2, variant, "relu"),), "tokens"), variant)

@@ -30,6 +30,7 @@ class Case:
     conservative: Mapping[str, str] = field(default_factory=dict)
     counted: Callable[[Any, Any], Any] | None = None
     real: Callable[[Any], Any] | None = None  # computes the same where this machine cannot run the op itself
+    twin: Callable[[Any], Any] | None = None  # the same in steps that check all sizes, for an op that does not
     random: bool = False  # the values are drawn anew or left over from before: only sizes and zeros are compared
     train: bool = False
     unchecked: bool = (
@@ -53,7 +54,7 @@ def case(name: str, call: Callable[[Any], Any], **given: Any) -> Case:
     """
     options = {
         key: given.pop(key)
-        for key in ("conservative", "counted", "real", "random", "train", "unchecked")
+        for key in ("conservative", "counted", "real", "twin", "random", "train", "unchecked")
         if key in given
     }
     makers: dict[str, Maker] = {}

@@ -45,9 +45,9 @@ def _grid(positions: list[list[int]]) -> tuple[Tensor, ...]:
 def _lane_by_lane(axes: Sequence[Axis], choice: Choice) -> Iterator[list[Pairs]]:
     """For every combination of lanes that occurs in the tensor, what stays along each dimension."""
     owners = [owners_of_positions(axis) for axis in axes]
-    wanted = {lane for kept in choice.values() for lane in kept.lanes}
     present = {leaf for along in owners for pairs in along for leaf, _ in pairs}
-    lanes = [lane for lane in wanted if lane in present]
+    # A tensor that carries the lanes only, even on several dimensions, is cut like any other.
+    lanes = list(dict.fromkeys(lane for leaf, kept in choice.items() if leaf in present for lane in kept.lanes))
     for units in itertools.product(*(range(lane.size) for lane in lanes)):
         given = dict(zip(lanes, units, strict=True))
         yield [_stays(axis, along, choice, given) for axis, along in zip(axes, owners, strict=True)]

@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from rules.attention_models import SETTINGS, Setting, disagreements, graph_of
 from rules.case import Case
-from rules.probe import Variant
+from rules.probe import PLAIN, Probe, Variant, stored
 from rules.reality import claims_of, false_claims, variants
 from torch_pruning.axes.expression import Axis, Free, leaves
-from torch_pruning.errors import RuleError
+from torch_pruning.errors import CheckError, RuleError
 from torch_pruning.graph import infer
 from torch_pruning.rules import registry
+from torch_pruning.rules.attention import multi_head_attention
 from torch_pruning.rules.call import OpCall
 from torch_pruning.rules.facts import Outcome
 from torch_pruning.rules.laws import EVERYWHERE
-from torch_pruning.rules.pointwise import elementwise
+from torch_pruning.rules.pointwise import elementwise, is_pointwise
+from torch_pruning.trace.tracer import Example, trace
 
 Rule = Callable[[OpCall], Outcome]
 # What rules say with; each can be left unsaid. (`split`, `cut` and `fresh` make axes: without them nothing runs.)
@@ -105,6 +108,19 @@ def _replaced(rule: Rule, new: Rule) -> Iterator[None]:
             yield
 
 
+def rules_of(cases: list[Case]) -> dict[Rule, list[Case]]:
+    """For each rule the cases that use it."""
+    found: dict[Rule, list[Case]] = {}
+    for case in cases:
+        tensors, sizes = stored(case, PLAIN)
+        program = trace(Probe(case, tensors, sizes, PLAIN, real=False), Example(()), "train" if case.train else "eval")
+        for call in program.calls:
+            rule = registry.find_rule(call.op) or (elementwise if is_pointwise(call.function) else None)
+            if rule is not None and case not in found.setdefault(rule, []):
+                found[rule].append(case)
+    return found
+
+
 def mutations(rule: Rule, cases: list[Case]) -> list[Mutation]:
     """Everything that can be broken in a rule, as far as its cases reach."""
     _Spy.seen.clear()
@@ -117,6 +133,9 @@ def mutations(rule: Rule, cases: list[Case]) -> list[Mutation]:
     with _replaced(rule, spying):
         for case in cases:
             claims_of(case)
+        if rule is multi_head_attention:
+            for setting in SETTINGS:
+                graph_of(setting)
     axes = [axis for outcome in outcomes for output in outcome.axes for axis in output]
     says_something = any(leaf.reason is None for axis in axes for leaf in leaves(axis))
     return [*sorted(_Spy.seen), *((ZERO, UNLINKED) if says_something else ())]
@@ -147,6 +166,19 @@ def caught(rule: Rule, mutation: Mutation, cases: list[Case]) -> bool:
     """Whether any case goes red."""
     with _replaced(rule, mutant(rule, mutation)):
         return any(_red(case, variant) for case, variant in _likely_first(mutation, cases))
+
+
+def caught_in_attention(mutation: Mutation) -> bool:
+    """Whether any model with an nn.MultiheadAttention goes red: only inside that layer its rule lets anything go."""
+    with _replaced(multi_head_attention, mutant(multi_head_attention, mutation)):
+        return any(_red_setting(setting) for setting in SETTINGS)
+
+
+def _red_setting(setting: Setting) -> bool:
+    try:
+        return bool(disagreements(setting))
+    except (RuleError, AssertionError, CheckError, RuntimeError):
+        return True
 
 
 def _red(case: Case, variant: Variant) -> bool:

@@ -1,5 +1,6 @@
 """Every rule against the op itself: what it claims must be so, and what it forbids must be impossible or listed."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import torchvision  # noqa: F401  (registers its ops)
 from rules.case import Case
 from rules.cases import CASES
 from rules.forbidden import needlessly_forbidden
-from rules.probe import PLAIN, Probe, stored
+from rules.probe import PLAIN, Probe, run, stored
 from rules.reality import claims_of, false_claims, variants
 from torch_pruning.rules.pointwise import is_pointwise
 from torch_pruning.rules.registry import find_rule, registered, rule_key
@@ -43,6 +44,16 @@ def test_every_case_says_something(case: Case) -> None:
     assert claims.graph.programs[0].program.failure is None
     assert claims.dense
     assert not claims.graph.ops_without_rule()
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.twin is not None], ids=repr)
+def test_twins_compute_the_same(case: Case) -> None:
+    tensors, sizes = stored(case, PLAIN)
+    assert case.twin is not None
+    twin = dataclasses.replace(case, call=case.twin, twin=None)
+    tolerance = 1e-5 if case.random else 1e-12
+    for expected, found in zip(run(case, tensors, sizes), run(twin, tensors, sizes), strict=False):
+        torch.testing.assert_close(found.double(), expected.double(), rtol=tolerance, atol=tolerance)
 
 
 def test_names_of_cases_are_unique() -> None:

@@ -69,7 +69,7 @@ class Repair:
 @dataclass(slots=True)
 class _Search:
     regions: dict[int, Region] = field(default_factory=dict)
-    targets: set[Target] = field(default_factory=set)
+    targets: dict[str, Target] = field(default_factory=dict)  # by tensor; regions only grow, so the last one holds
     passed: set[tuple[int, int]] = field(default_factory=set)  # (call, value) through which the factor goes
 
 
@@ -97,7 +97,7 @@ class RepairFinder:
             return None
         search = _Search()
         ok = self._scale(value, everything(value.shape), search) and self._consistent(search, operand)
-        return frozenset(search.targets) if ok and search.targets else None
+        return frozenset(search.targets.values()) if ok and search.targets else None
 
     def weight(self, operand: Operand) -> frozenset[Target] | None:
         """All of a weight that nothing else reads."""
@@ -118,7 +118,7 @@ class RepairFinder:
         found = self.targets(wanted.operand)
         if found:
             return Repair(found, wanted.power, size, where=str(wanted.where))
-        return self.behind(wanted, size)
+        return self.behind(wanted, size) if wanted.linear else None
 
     def behind(self, wanted: ScaleRepair, size: Ratio) -> Repair | None:
         """The repair behind the op that reads the operand: its result is wrong by the power `-wanted.power`."""
@@ -165,8 +165,8 @@ class RepairFinder:
         if base.rstrip("_") in _HOMOGENEOUS:
             return self._through_elementwise(call, value, region, search)
         if base in ("matmul", "bmm") and all(bool(vector.all()) for vector in region):
-            left = call.args[0]
-            return isinstance(left, Value) and self._pass(call, left, everything(left.shape), search)
+            left, right = call.args[:2]
+            return left is not right and self._pass(call, left, everything(left.shape), search)
         if base in _PRODUCING:
             return self._at_weight(call, region, _PRODUCING[base], search)
         if base in _AFFINE:
@@ -178,11 +178,17 @@ class RepairFinder:
         return self._scale(value, region, search)
 
     def _through_elementwise(self, call: Call, value: Value, region: Region, search: _Search) -> bool:
-        """One factor of a product is scaled: the first of the full shape that was computed."""
+        """One factor of a product is scaled: the first of the full shape that was computed, and that is no square."""
+        linear_in = call.args if call.op.startswith(("aten.mul.", "aten.mul_.")) else call.args[:1]
         whole = [
-            arg for arg in call.args if isinstance(arg, Value) and arg.shape == value.shape and arg.kind == "computed"
+            arg
+            for arg in linear_in
+            if isinstance(arg, Value)
+            and arg.shape == value.shape
+            and arg.kind == "computed"
+            and sum(arg is other for other in call.args) == 1
         ]
-        return bool(whole) and self._pass(call, whole[0], region, search)
+        return bool(whole) and "rounding_mode" not in call.kwargs and self._pass(call, whole[0], region, search)
 
     def _at_weight(self, call: Call, region: Region, dim: int, search: _Search) -> bool:
         """A linear layer or convolution: rows of its weight, and its bias."""
@@ -204,7 +210,7 @@ class RepairFinder:
             alone = len(self.consumers.get(tensor.index, [])) == 1
             if tensor.kind != "state" or not alone or tensor.shape[0] != region[dim].numel():
                 return False
-            search.targets.add(Target(tensor.name, 0, positions))
+            search.targets[tensor.name] = Target(tensor.name, 0, positions)
         return bool(tensors)
 
     # ---- forwards: nothing else may see the factor

@@ -22,16 +22,17 @@ class FreeMultiheadAttention(nn.MultiheadAttention):
 
     @classmethod
     def convert(cls, layer: nn.MultiheadAttention) -> None:
-        """Turn a stock layer into this class, in place. Numbers do not change."""
+        """Turn a stock layer into this class, in place. Numbers do not change.
+
+        Raises:
+            TypeError: for a layer of another class, whose `forward` may do anything.
+        """
         if type(layer) is not nn.MultiheadAttention:
             raise TypeError(f"only nn.MultiheadAttention itself can be converted, found {type(layer).__name__}")
         layer.scale = float(layer.head_dim) ** -0.5
         layer.__class__ = cls
         # Keeps the fused path of nn.TransformerEncoderLayer away, which assumes the stock sizes.
         layer._qkv_same_embed_dim = False
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        nn.Module.__setstate__(self, state)
 
     def forward(
         self,
@@ -44,30 +45,42 @@ class FreeMultiheadAttention(nn.MultiheadAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """As `nn.MultiheadAttention.forward`: [T, B, E] or, with `batch_first`, [B, T, E]; unbatched [T, E]."""
+        """As `nn.MultiheadAttention.forward`: [T, B, E] or, with `batch_first`, [B, T, E]; unbatched [T, E].
+
+        Raises:
+            RuntimeError: for `is_causal` without a mask, as the stock layer does.
+        """
         if is_causal and attn_mask is None:
             raise RuntimeError("is_causal needs attn_mask as well, as in nn.MultiheadAttention")
+        if query.is_nested:
+            return self._nested(query, attn_mask), None
         batched = query.dim() == 3
         if not batched:
             query, key, value = query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0)
         elif not self.batch_first:
             query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
         q, k, v = self._projected(query, key, value)  # (batch, heads, tokens, head_dim)
-        mask = self._mask(q, k, attn_mask, key_padding_mask, batched)
-        dropout = self.dropout if self.training else 0.0
-        weights: Tensor | None = None
-        if need_weights:
-            scores = torch.matmul(q, k.transpose(-2, -1)) * self.scale
-            weights = torch.softmax(scores if mask is None else scores + mask, dim=-1)
-            attended = torch.matmul(F.dropout(weights, dropout, self.training), v)
-        else:
-            attended = F.scaled_dot_product_attention(q, k, v, mask, dropout, scale=self.scale)
+        # The stock layer, too, takes the mask at its word that it is causal, where it can.
+        causal = is_causal and key_padding_mask is None and not need_weights
+        mask = None if causal else self._mask(q, k, attn_mask, key_padding_mask, batched)
+        attended, weights = self._attend(q, k, v, mask, causal, need_weights)
         out = self.out_proj(attended.transpose(1, 2).flatten(2))  # (batch, tokens, embed_dim)
         if weights is not None and average_attn_weights:
             weights = weights.mean(dim=1)
         if not batched:
             return out.squeeze(0), None if weights is None else weights.squeeze(0)
         return (out if self.batch_first else out.transpose(0, 1)), weights
+
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, need_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        dropout = self.dropout if self.training else 0.0
+        if not need_weights:
+            return F.scaled_dot_product_attention(q, k, v, mask, dropout, causal, scale=self.scale), None
+        scores = torch.matmul(q * self.scale, k.transpose(-2, -1))
+        weights = torch.softmax(scores if mask is None else scores + mask, dim=-1)
+        weights = F.dropout(weights, dropout, self.training)  # (batch, heads, tokens, keys)
+        return torch.matmul(weights, v), weights
 
     def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
         width = self.num_heads * self.head_dim
@@ -100,6 +113,20 @@ class FreeMultiheadAttention(nn.MultiheadAttention):
         if mask is not None and mask.shape[-1] < k.shape[-2]:  # bias_k and the zero key are always attended to
             mask = F.pad(mask, (0, k.shape[-2] - mask.shape[-1]))
         return mask
+
+    def _nested(self, x: Tensor, attn_mask: Tensor | None) -> Tensor:
+        """Self-attention of sequences of several lengths, as `nn.TransformerEncoder` packs padded ones."""
+        lengths = [sequence.shape[0] for sequence in x.unbind()]
+        padded = x.to_padded_tensor(0.0)  # (batch, tokens, embed_dim)
+        tokens = padded.shape[1]
+        beyond = torch.arange(tokens, device=padded.device) >= torch.tensor(lengths, device=padded.device)[:, None]
+        if attn_mask is not None:
+            attn_mask = attn_mask[..., :tokens, :tokens]
+        q, k, v = self._projected(padded, padded, padded)
+        mask = self._mask(q, k, attn_mask, beyond, batched=True)
+        attended, _ = self._attend(q, k, v, mask, False, need_weights=False)
+        out = self.out_proj(attended.transpose(1, 2).flatten(2))
+        return torch.nested.as_nested_tensor([row[:length] for row, length in zip(out, lengths, strict=True)])
 
 
 def _additive(mask: Tensor, like: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 from torch_pruning.axes.expression import Axis, Fixed, product
 from torch_pruning.rules.call import CONTRACTED, PRODUCED, OpCall
 from torch_pruning.rules.facts import Outcome
-from torch_pruning.rules.laws import NOWHERE, All, AnyOf
+from torch_pruning.rules.laws import NOWHERE, All, Along, AnyOf
 from torch_pruning.rules.operand import Operand
 from torch_pruning.rules.registry import rule
 
@@ -16,8 +16,8 @@ from torch_pruning.rules.registry import rule
 def multi_head_attention(op: OpCall) -> Outcome:
     """query [T, B, E], key [S, B, Ek], value [S, B, Ev] -> [T, B, E'], and scores [B, T, S] or [B, H, T, S].
 
-    in_proj [3! * H * D, E] or q, k, v separately; out_proj [E', H * D]. The function itself insists on
-    E = H * D; the layer of `planning.layers` that surgery puts in its place does not, so H, D and E are separate axes.
+    in_proj [3! * H * D, E] or q, k, v separately; out_proj [E', H * D]. The function itself insists on E = H * D; the
+    layer of `planning.attention` that surgery puts in its place does not, so H, D and E are separate axes.
     """
     query, key, value = op.operands("query", "key", "value")
     heads = int(op.get("num_heads"))
@@ -66,7 +66,8 @@ def multi_head_attention(op: OpCall) -> Outcome:
         if not per_head and 1 not in op.unread:
             op.counts(head, NOWHERE, "attention weights averaged over heads")
     op.facts.replaced_modules.setdefault(op.where.module, []).extend((projected, query.axes[-1], out_weight.axes[0]))
-    return op.outcome(*outputs, zero=All(out_weight, out_bias))
+    law = All(Along(out_weight, out_weight.axes[:1]), out_bias)
+    return op.outcome(*outputs, zero=[law, *(NOWHERE for _ in outputs[1:])])
 
 
 def _project(op: OpCall, query: Operand, key: Operand, value: Operand, projected: Axis) -> None:
@@ -84,4 +85,8 @@ def _project(op: OpCall, query: Operand, key: Operand, value: Operand, projected
     if bias is not None:
         op.unify(bias.axes[0], three)
         op.role(bias, 0, PRODUCED)
-    op.sums(projected, AnyOf(op.arguments.get("out_proj_weight")), "contraction")
+    op.sums(projected, op.arguments.get("out_proj_weight"), "contraction")
+    # Scores: q times k, of which k may have a row more.
+    of_query = All(joint if separate[0] is None else separate[0], bias)
+    of_key = All(joint if separate[1] is None else separate[1], bias, op.arguments.get("bias_k"))
+    op.sums(projected, AnyOf(of_query, of_key), "attention scores")

@@ -208,17 +208,20 @@ class OpCall:
         """A sum divided by the number of units: exact up to a factor that depends on counts only."""
         self.facts.statistics.append(Statistic(axis, "count", law, text, self.where, repair))
 
-    def number(self, name: str, operand: Operand, power: float | None) -> None:
+    def number(self, name: str, operand: Operand, power: float | None, linear: bool = True) -> None:
         """A scalar argument works on the values of `operand`: if a size went into it, that size's axes are inexact.
 
-        `power` is 1 for a factor, -1 for a divisor (both can be repaired), None for anything else.
+        `power` is 1 for a factor, -1 for a divisor (both can be repaired), None for anything else. `linear`: whether
+        the result is linear in the operand.
         """
         given = self._given(name)
         if isinstance(given, TracedFloat) and power is not None:
-            repair = ScaleRepair(operand, -power * given.exponent, event=given.event, where=self.where)
+            repair = ScaleRepair(operand, -power * given.exponent, event=given.event, where=self.where, linear=linear)
             self.facts.number_repairs.append(repair)
         elif isinstance(given, TracedInt):
-            factor = ScaleRepair(operand, -power, event=-1, where=self.where) if power is not None else None
+            factor = None
+            if power is not None:
+                factor = ScaleRepair(operand, -power, event=-1, where=self.where, linear=linear)
             self.facts.scalar_uses.append((given.expression, self.where, factor))
 
     def mixes(self, operand: Operand, *dims: int) -> None:

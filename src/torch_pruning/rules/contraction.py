@@ -102,8 +102,10 @@ def addbmm(op: OpCall) -> Outcome:
     bias, x, y = op.tensors()
     _, *out = _matmul(op, x, y)
     op.sums(x.axes[0], AnyOf(x, y), "contraction")
-    op.mixes(x, 0, -1)
-    op.mixes(y, 0, -2)
+    for operand, dim in ((x, 1), (y, 2)):
+        op.mixes(operand, 0, 3 - dim)
+        for summed in (operand.axes[0], operand.axes[3 - dim]):
+            op.crosses(operand.axes[dim], summed)
     _add_bias(op, bias, tuple(out))
     return op.outcome(out, zero=All(AnyOf(_without(x, 0, 2), _without(y, 0, 1)), bias))
 
@@ -154,13 +156,15 @@ def _tensordot(op: OpCall, x: Operand, y: Operand, x_dims: list[int], y_dims: li
         if x.axes[x_dim].size == y.axes[y_dim].size:
             op.unify(x.axes[x_dim], y.axes[y_dim])
             op.sums(x.axes[x_dim], AnyOf(x, y), "contraction")
-        else:  # a dimension of one is summed against the sum of the other
-            op.sums(x.axes[x_dim], x, "contraction")
-            op.sums(y.axes[y_dim], y, "contraction")
+        else:  # one of them is 1: the other is summed by itself
+            longer, dim = (x, x_dim) if y.axes[y_dim].size == 1 else (y, y_dim)
+            op.sums(longer.axes[dim], longer, "contraction")
     for operand, dims in ((x, x_dims), (y, y_dims)):
         op.mixes(operand, *dims)
-        for dim in range(operand.rank):
+        for dim, axis in enumerate(operand.axes):
             op.role(operand, dim, CONTRACTED if dim in dims else PRODUCED)
+            for summed in dims:
+                op.crosses(axis, operand.axes[summed])
     out = tuple(axis for o, dims in ((x, x_dims), (y, y_dims)) for d, axis in enumerate(o.axes) if d not in dims)
     op.macs(*out, *(x.axes[dim] for dim in x_dims))
     return op.outcome(out, zero=AnyOf(_without(x, *x_dims), _without(y, *y_dims)))
@@ -337,9 +341,8 @@ def _convolve(op: OpCall, x: Operand, weight: Operand, bias: Operand | None, gro
 def deformable_conv(op: OpCall) -> Outcome:
     """A convolution whose taps are moved by `offset`, in pixels: channels take part as in any other."""
     x, weight, bias = op.operands("input", "weight", "bias")
-    if op.get("groups", 1) != 1 or op.get("offset_groups", 1) != 1:
-        op.freeze(x.axes[1], "channels of a deformable convolution in groups")
-        op.freeze(weight.axes[0], "channels of a deformable convolution in groups")
+    if op.get("offset_groups", 1) != 1:
+        op.freeze(x.axes[1], "channels with offsets of their own")
     for name in ("offset", "mask"):
         moved = op.arguments.get(name)
         if moved is not None:
@@ -382,10 +385,10 @@ def attention(op: OpCall) -> Outcome:
     op.mixes(k, -2)
     op.mixes(v, -2)
     if op.get("scale") is None:
-        repair = ScaleRepair(q, 0.5, q.axes[-1], where=op.where)
+        repair = ScaleRepair(q, 0.5, q.axes[-1], where=op.where, linear=False)
         op.counts(q.axes[-1], AnyOf(q, k), "default scale of attention", repair)
     else:
-        op.number("scale", q, 1.0)
+        op.number("scale", q, 1.0, linear=False)
     if mask is not None:
         for axis, other in zip(reversed(mask.axes), reversed((*batch, q.axes[-2], k.axes[-2])), strict=False):
             if axis.size != 1:
@@ -401,23 +404,40 @@ def attention(op: OpCall) -> Outcome:
 
 @rule("aten._grouped_mm")
 def grouped_mm(op: OpCall) -> Outcome:
-    """x [T, I], weight [E, I, O], ends of the rows of each expert [E] -> [T, O]: experts and rows are numbered."""
+    """x [T, I], weight [E, I, O], ends of the rows of each expert [E] -> [T, O]: experts and rows are numbered.
+
+    x [T, I], weight [I, O], ends of the columns of each expert [E] -> [E, T, O]: its weight's gradient.
+    """
     x, weight, offsets = op.operands("self", "mat2", "offs")
+    if (x.rank, weight.rank) == (2, 2) and op.get("bias") is None:
+        return _grouped_columns(op, x, weight, offsets)
     if (x.rank, weight.rank) != (2, 3) or op.get("bias") is not None:
         for operand in op.tensors():
             op.freeze_all(operand, "a grouped product that is not modelled")
         return op.outcome(op.fixed(op.output_shapes[0]))
-    op.contract(x, 1, weight, 1)
+    op.unify(x.axes[1], weight.axes[1])
+    op.sums(x.axes[1], AnyOf(x, weight), "contraction")
     for axis in (x.axes[0], weight.axes[0], offsets.axes[0]):
         op.freeze(axis, "rows belong to experts by number")
     if isinstance(x.dtype, torch.dtype):
         for dim in (1, 2):  # its kernel loads rows of both in pieces of 16 bytes
             op.divisible(weight, dim, 16 // x.dtype.itemsize)
-    op.mixes(weight, 0)
     op.role(weight, 1, CONTRACTED)
     op.role(weight, 2, PRODUCED)
     op.macs(x.axes[0], x.axes[1], weight.axes[2])
     return op.outcome((x.axes[0], weight.axes[2]), zero=Along(weight, (weight.axes[2],)))
+
+
+def _grouped_columns(op: OpCall, x: Operand, weight: Operand, offsets: Operand) -> Outcome:
+    for axis in (x.axes[1], weight.axes[0], offsets.axes[0]):
+        op.freeze(axis, "columns belong to experts by number")
+    op.role(weight, 0, CONTRACTED)
+    op.role(weight, 1, PRODUCED)
+    op.mixes(x, 1)
+    op.mixes(weight, 0)
+    op.macs(x.axes[0], x.axes[1], weight.axes[1])
+    out = (Fixed(op.output_shapes[0][0]), x.axes[0], weight.axes[1])
+    return op.outcome(out, zero=AnyOf(_without(x, 1), _without(weight, 0)))
 
 
 @rule("aten._scaled_mm")

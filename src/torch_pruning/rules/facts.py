@@ -38,7 +38,8 @@ class ScaleRepair:
     """Scaling `operand` by (new size / old size) ** `power` makes up for a number that the size enters.
 
     The size is that of `axis`, or of the value use `event`. With an `attribute` the operand is a weight that is
-    scaled itself, and that attribute of the module by the power -1.
+    scaled itself, and that attribute of the module by the power -1. Where the result is `linear` in the operand, it can
+    be set right behind the op as well.
     """
 
     operand: Operand
@@ -47,6 +48,7 @@ class ScaleRepair:
     event: int | None = None
     attribute: str = ""
     where: Any = None
+    linear: bool = True
 
 
 @dataclass(frozen=True, slots=True)

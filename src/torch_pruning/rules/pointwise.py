@@ -72,10 +72,15 @@ def elementwise(op: OpCall) -> Outcome:
     base = base if base.startswith("__") else base.rstrip("_")
     for name, argument in op.arguments.items():
         if isinstance(argument, int | float) and name in _SCALARS:
-            op.number(name, operands[0], _FACTORS.get(base) if name == "other" and len(operands) == 1 else None)
+            op.number(name, operands[0], _power(op, base) if name == "other" and len(operands) == 1 else None)
     sizes = tuple(axis.size for axis in axes)
     outputs = [axes if shape == sizes else op.fixed(shape) for shape in op.output_shapes]
     return op.outcome(*outputs, zero=zero_law(base, op))
+
+
+def _power(op: OpCall, base: str) -> float | None:
+    """Of the only other operand, a number, in the result; a quotient that is rounded is no power."""
+    return None if op.get("rounding_mode") is not None else _FACTORS.get(base)
 
 
 @rule("aten.prelu")

@@ -30,8 +30,12 @@ def recurrent(op: OpCall) -> Outcome:
 
     The state is one tensor for all layers and directions, so all of them share P (and an LSTM's second state H).
     """
+    return _recurrent(op, op.arguments["input"], 1 if op.get("batch_first", False) else 0)
+
+
+def _recurrent(op: OpCall, x: Operand, time: int) -> Outcome:
+    """[..., I], of which dimension `time` is time; what else there is before the last one is the batch."""
     gates = _GATES[op.op.split(".")[1]]
-    x = op.arguments["input"]
     states = _states(op)
     cells = _cells(op)
     hidden = op.fresh(cells[0].gated[0].axes[0].size // gates)
@@ -48,10 +52,10 @@ def recurrent(op: OpCall) -> Outcome:
         for cell in side_by_side:
             _apply(op, cell, (entering, hidden, output), (law, _output_law([cell], states)), x.axes[:-1])
         entering, law = concat((output,) * directions), _output_law(side_by_side, states)
-    time = 1 if op.get("batch_first", False) else 0
     op.freeze(x.axes[time], "time steps")
     op.mixes(x, time, -1)
-    batch = tuple(axis for dim, axis in enumerate(x.axes[:-1]) if dim != time)
+    rows = tuple(axis for dim, axis in enumerate(x.axes[:-1]) if dim != time)
+    batch = rows or op.fixed(op.output_shapes[1][1:-1])
     for state, width in zip(states, (output, hidden), strict=False):
         _follow_state(op, state, (*batch, width))
     last = tuple(
@@ -163,16 +167,29 @@ def mkldnn_rnn_layer(op: OpCall) -> Outcome:
     return op.outcome((*x.axes[:-1], hidden), h, h, *workspace, zero=[law] * 3 + [NOWHERE] * len(op.output_shapes[3:]))
 
 
-@rule(
-    "aten.lstm.data",
-    "aten.gru.data",
-    "aten.rnn_tanh.data",
-    "aten.rnn_relu.data",
-    "aten._pack_padded_sequence",
-    "aten._pad_packed_sequence",
-)
-def packed(op: OpCall) -> Outcome:
-    """Sequences of several lengths, one after another in one dimension."""
-    for operand in op.tensors():
-        op.freeze_all(operand, "a packed sequence")
-    return op.outcome(*(op.fixed(shape) for shape in op.output_shapes))
+@rule("aten.lstm.data", "aten.gru.data", "aten.rnn_tanh.data", "aten.rnn_relu.data")
+def packed_recurrent(op: OpCall) -> Outcome:
+    """data [N, I], sequences of several lengths one after another, and states [layers * directions, B, P]."""
+    return _recurrent(op, op.arguments["data"], 0)
+
+
+@rule("aten._pack_padded_sequence")
+def pack(op: OpCall) -> Outcome:
+    """[T, B, ...] -> [N, ...], and how many sequences have each step."""
+    (x,) = op.operands("input")
+    for axis in x.axes[:2]:
+        op.freeze(axis, "steps of sequences")
+    op.mixes(x, 0, 1)
+    data, sizes = op.output_shapes
+    return op.outcome((Fixed(data[0]), *x.axes[2:]), op.fixed(sizes), zero=[Along(x, x.axes[2:]), NOWHERE])
+
+
+@rule("aten._pad_packed_sequence")
+def pad(op: OpCall) -> Outcome:
+    """[N, ...] -> [T, B, ...], and the lengths."""
+    (x,) = op.operands("data")
+    op.freeze(x.axes[0], "steps of sequences")
+    op.mixes(x, 0)
+    padded, lengths = op.output_shapes
+    law = NOWHERE if op.get("padding_value", 0) else Along(x, x.axes[1:])
+    return op.outcome((*op.fixed(padded[:2]), *x.axes[1:]), op.fixed(lengths), zero=[law, NOWHERE])

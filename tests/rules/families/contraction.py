@@ -20,11 +20,16 @@ def _counted_attention(m: object, full: object, **options: object) -> torch.Tens
     return SDPA(m.q, m.k, m.v, scale=full.q.shape[-1] ** -0.5, **options)
 
 
+def _symmetric(x: torch.Tensor) -> torch.Tensor:
+    return x + x.t()
+
+
 LINEAR = [
     case("linear", lambda m: F.linear(m.x, m.w, m.b), x=(2, 3, 4), w=(5, 4), b=(5,)),
     case("linear, no bias", lambda m: F.linear(m.x, m.w), x=(3, 4), w=(5, 4)),
     case("linear, vector", lambda m: F.linear(m.x, m.w, m.b), x=(4,), w=(5, 4), b=(5,)),
     case("linear, vector as weight", lambda m: F.linear(m.x, m.w), x=(3, 4), w=(4,)),
+    case("linear, by itself", lambda m: F.linear(m.x, m.x), x=(3, 4)),
     case("linear, on its own axis", lambda m: F.linear(m.x, m.w) + m.x, x=(3, 4), w=(4, 4)),
     case("mm", lambda m: m.x.mm(m.y), x=(3, 4), y=(4, 5)),
     case("mm, by itself", lambda m: m.x.mm(m.x.t()), x=(3, 4)),
@@ -40,11 +45,13 @@ LINEAR = [
     case("dot", lambda m: m.x.dot(m.y), x=(4,), y=(4,)),
     case("vdot", lambda m: torch.vdot(m.x, m.y), x=(4,), y=(4,)),
     case("addmm", lambda m: torch.addmm(m.b, m.x, m.y), b=(5,), x=(3, 4), y=(4, 5)),
+    case("addmm, by itself", lambda m: torch.addmm(m.b, m.x, m.x.t()), b=(3, 3), x=(3, 4)),
     case("addmm, factors", lambda m: torch.addmm(m.b, m.x, m.y, beta=2, alpha=3), b=(3, 1), x=(3, 4), y=(4, 5)),
     case("_addmm_activation", lambda m: aten._addmm_activation(m.b, m.x, m.y), b=(5,), x=(3, 4), y=(4, 5)),
     case("baddbmm", lambda m: torch.baddbmm(m.b, m.x, m.y, beta=0.5), b=(3, 4, 6), x=(3, 4, 5), y=(3, 5, 6)),
     case("baddbmm, broadcast", lambda m: torch.baddbmm(m.b, m.x, m.y), b=(1, 6), x=(3, 4, 5), y=(3, 5, 6)),
     case("addmv", lambda m: torch.addmv(m.b, m.x, m.y), b=(3,), x=(3, 4), y=(4,)),
+    case("addbmm, by itself", lambda m: torch.addbmm(m.b, m.x, m.x.mT), b=(4, 4), x=(3, 4, 5)),
     case("addbmm", lambda m: torch.addbmm(m.b, m.x, m.y), b=(4, 6), x=(3, 4, 5), y=(3, 5, 6)),
     case("addr", lambda m: torch.addr(m.b, m.x, m.y), b=(3, 4), x=(3,), y=(4,)),
     case("outer", lambda m: torch.outer(m.x, m.y), x=(3,), y=(4,)),
@@ -52,13 +59,18 @@ LINEAR = [
     case("kron", lambda m: torch.kron(m.x, m.y), x=(3, 4), y=(5, 3)),
     case("kron, ranks", lambda m: torch.kron(m.x, m.y), x=(3,), y=(4, 3)),
     case("inner", lambda m: torch.inner(m.x, m.y), x=(3, 4), y=(5, 4)),
+    case("inner, by itself", lambda m: torch.inner(m.x, m.x), x=(3, 4)),
     case("inner, scalar", lambda m: torch.inner(m.x, m.y), x=(3, 4), y=()),
     case("tensordot", lambda m: torch.tensordot(m.x, m.y, dims=2), x=(3, 4, 5), y=(4, 5, 6)),
     case("tensordot, dims", lambda m: torch.tensordot(m.x, m.y, dims=([0, -1], [2, 0])), x=(3, 4, 5), y=(5, 6, 3)),
+    case("tensordot, by itself", lambda m: torch.tensordot(m.x, m.x, dims=([1], [1])), x=(3, 4)),
     case("tensordot, one", lambda m: torch.tensordot(m.x, m.y, dims=([1], [0])), x=(3, 1), y=(4, 5)),
     case("chain_matmul", lambda m: aten.chain_matmul([m.x, m.y, m.z]), x=(3, 4), y=(4, 5), z=(5, 6)),
+    case("multi_dot, two of them", lambda m: torch.linalg.multi_dot([m.x, m.x.t()]), x=(3, 4)),
+    case("multi_dot, by itself", lambda m: torch.linalg.multi_dot([m.x, m.x.t(), m.y]), x=(3, 4), y=(3, 5)),
     case("multi_dot", lambda m: torch.linalg.multi_dot([m.x, m.y, m.z]), x=(4,), y=(4, 5), z=(5, 6)),
     case("multi_dot, vector at the end", lambda m: torch.linalg.multi_dot([m.x, m.y, m.z]), x=(3, 4), y=(4, 5), z=(5,)),
+    case("bilinear, on its own axes", lambda m: _symmetric(F.bilinear(m.x, m.y, m.w)), x=(3, 4), y=(3, 5), w=(3, 4, 5)),
     case("bilinear", lambda m: F.bilinear(m.x, m.y, m.w, m.b), x=(3, 4), y=(3, 5), w=(6, 4, 5), b=(6,)),
     case(
         "_grouped_mm",
@@ -66,8 +78,16 @@ LINEAR = [
         x=(8, 16),
         w=(3, 16, 8),
         ends=torch.tensor([3, 5, 8], dtype=torch.int32),
-        real=lambda m: torch.cat([m.x[a:b] @ e for a, b, e in zip((0, 3, 5), (3, 5, 8), m.w, strict=True)]).bfloat16(),
-        random=True,  # in bfloat16 the order of a sum matters
+        # In double precision, which the op does not know.
+        real=lambda m: torch.cat([m.x[a:b] @ w for a, b, w in zip((0, 3, 5), (3, 5, 8), m.w, strict=True)]),
+    ),
+    case(
+        "_grouped_mm, of groups of columns",
+        lambda m: aten._grouped_mm(m.x.bfloat16(), m.w.bfloat16(), m.ends),
+        x=(8, 16),
+        w=(16, 8),
+        ends=torch.tensor([8, 16], dtype=torch.int32),
+        real=lambda m: torch.stack([m.x[:, a:b] @ m.w[a:b] for a, b in ((0, 8), (8, 16))]),
     ),
     case(
         "_scaled_mm",
@@ -105,6 +125,7 @@ EINSUM = [
     case("einsum, heads", lambda m: torch.einsum("bqhd,bkhd->bhqk", m.q, m.k), q=(2, 3, 3, 4), k=(2, 5, 3, 4)),
     case("einsum, spaces and capitals", lambda m: torch.einsum("B I , O I -> B O", m.x, m.w), x=(3, 4), w=(5, 4)),
     case("einsum, broadcast one", lambda m: torch.einsum("bi,bi->bi", m.x, m.y), x=(3, 4), y=(1, 4)),
+    case("einsum, by itself", lambda m: torch.einsum("id,jd->ij", m.x, m.x), x=(3, 4)),
     case("einsum, sublists", lambda m: torch.einsum(m.x, [0, 1], m.w, [2, 1], [0, 2]), x=(3, 4), w=(5, 4)),
 ]
 
@@ -215,6 +236,13 @@ ATTENTION = [
         v=(2, 3, 6, 4),
         mask=mask(2, 1, 4, 6),
         conservative=known(MASK_PARAMETER, "marked k.2", "nonzero q.2"),
+    ),
+    case(
+        "attention, of latents to themselves",
+        lambda m: SDPA(m.x, m.x, m.v, scale=0.5),
+        x=(2, 3, 4),
+        v=(2, 3, 5),
+        conservative=known("softmax takes no notice of a number that is added to all scores", "marked x.2"),
     ),
     case(
         "attention, causal",

@@ -50,6 +50,7 @@ CASES = [
     case("arange", lambda m: torch.arange(m.n) * m.x, x=(3, 4), n=4),
     case("arange, start", lambda m: torch.arange(1, m.n) * m.x, x=(3, 4), n=5),
     case("arange, of a size", lambda m: torch.arange(m.x.shape[1]) * m.x, x=(3, 4)),
+    case("arange, of what is a width too", lambda m: m.x.view(3, m.n) * torch.arange(m.n).sum(), x=(3, 4), n=4),
     case("eye", lambda m: torch.eye(m.n) * m.x, x=(4, 4), n=4),
     case("linspace", lambda m: torch.linspace(0, 1, m.n) * m.x, x=(3, 4), n=4),
     case("logspace", lambda m: torch.logspace(0, 1, m.n) * m.x, x=(3, 4), n=4),

@@ -16,6 +16,14 @@ def _counted_rms(m: object, full: object) -> torch.Tensor:
     return m.x * (mean + 1e-3).rsqrt() * m.w
 
 
+def _batch_norm(m: object, training: bool = False) -> torch.Tensor:
+    return F.batch_norm(m.x, m.mean.clone(), m.var.clone(), m.w, m.b, training, 0.1, 1e-3)
+
+
+def _batch_norm_in_training(m: object) -> torch.Tensor:
+    return _batch_norm(m, True)
+
+
 BATCH = {"x": (3, 4, 5), "w": (4,), "b": (4,), "mean": (4,), "var": positive(4)}
 
 CASES = [
@@ -33,26 +41,26 @@ CASES = [
     case(
         "native_batch_norm",
         lambda m: torch.native_batch_norm(m.x, m.w, m.b, m.mean, m.var, False, 0.1, 1e-3),
-        unchecked=True,
+        twin=_batch_norm,
         **BATCH,
     ),
     case(
         "_native_batch_norm_legit",
         lambda m: aten._native_batch_norm_legit(m.x, m.w, m.b, m.mean, m.var, True, 0.1, 1e-3),
-        unchecked=True,
+        twin=_batch_norm_in_training,
         **BATCH,
         conservative=known(STATISTICS, "nonzero x.1 of output 1"),
     ),
     case(
         "_native_batch_norm_legit_no_training",
         lambda m: aten._native_batch_norm_legit_no_training(m.x, m.w, m.b, m.mean, m.var, 0.1, 1e-3),
-        unchecked=True,
+        twin=_batch_norm,
         **BATCH,
     ),
     case(
         "_batch_norm_impl_index",
         lambda m: torch._batch_norm_impl_index(m.x, m.w, m.b, m.mean, m.var, False, 0.1, 1e-3, False)[:3],
-        unchecked=True,
+        twin=_batch_norm,
         **BATCH,
     ),
     case(
@@ -64,7 +72,7 @@ CASES = [
     case(
         "_batch_norm_with_update",
         lambda m: aten._batch_norm_with_update(m.x, m.w, m.b, m.mean, m.var, 0.1, 1e-3),
-        unchecked=True,
+        twin=_batch_norm_in_training,
         **BATCH,
         conservative=known(STATISTICS, "nonzero x.1 of output 1"),
     ),
@@ -115,7 +123,7 @@ CASES = [
         x=(2, 9, 4),
         w=(9,),
         b=(9,),
-        unchecked=True,
+        twin=lambda m: F.group_norm(m.x, 3, m.w, m.b, 1e-3),
     ),
     case("instance_norm", lambda m: F.instance_norm(m.x, None, None, m.w, m.b), x=(3, 4, 5), w=(4,), b=(4,)),
     case("instance_norm, bare", lambda m: F.instance_norm(m.x), x=(3, 4, 5)),

@@ -144,6 +144,15 @@ CASES = [
         unchecked=True,
     ),
     case(
+        "deform_conv2d, two offsets",
+        lambda m: vision.deform_conv2d(m.x, m.offset, m.w, m.b),
+        x=(2, 4, 4, 3),
+        offset=(2, 16, 3, 2),
+        w=(4, 4, 2, 2),
+        b=(4,),
+        unchecked=True,
+    ),
+    case(
         "deform_conv2d, mask",
         lambda m: vision.deform_conv2d(m.x, m.offset, m.w, mask=m.mask),
         x=(2, 3, 4, 3),
