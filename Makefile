@@ -7,10 +7,14 @@ STAMP  := $(VENV)/.installed
 
 # Further arguments, as in: make test PYTEST_ARGS='-m "not models" -x'
 PYTEST_ARGS ?=
+# How many tests run side by side, each on one thread.
+WORKERS     ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+FUZZ_EXAMPLES ?= 3000
+FUZZ_SEED     ?= 0
 BENCH_ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench zoo-coverage clean
+.PHONY: help setup demo test fuzz lint format bench zoo-coverage clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 28
@@ -32,8 +36,13 @@ demo: $(STAMP)  ## run examples/demo.py
 test: export OMP_NUM_THREADS := 1
 test: export MKL_NUM_THREADS := 1
 test: export PYTHONHASHSEED := 0
-test: $(STAMP)  ## run the tests, on one thread
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(STAMP)  ## run the tests, one worker for each core
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+fuzz: export OMP_NUM_THREADS := 1
+fuzz: export PYTHONHASHSEED := 0
+fuzz: $(STAMP)  ## look for random networks on which pruning is wrong (FUZZ_EXAMPLES, FUZZ_SEED)
+	@$(BIN)/python tests/random_architectures/fuzz.py --examples $(FUZZ_EXAMPLES) --seed $(FUZZ_SEED)
 
 lint: $(STAMP)  ## check style, format and types
 	$(BIN)/ruff check .
