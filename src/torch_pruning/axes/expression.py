@@ -24,6 +24,8 @@ class Reason:
 
     __slots__ = ("text", "where")
 
+    yields = False
+
     def __init__(self, text: str, where: Any = None) -> None:
         self.text = text
         self.where = where
@@ -32,6 +34,14 @@ class Reason:
         return self.text if self.where is None else f"{self.text} at {self.where}"
 
     __repr__ = __str__
+
+
+class OutputReason(Reason):
+    """Frozen only because somebody reads the model's outputs: any other reason takes its place."""
+
+    __slots__ = ()
+
+    yields = True
 
 
 class Axis:
@@ -221,7 +231,7 @@ def leaves(axis: Axis) -> tuple[Free, ...]:
 
 
 def freeze(axis: Axis, reason: Reason) -> None:
-    """Freeze every Free axis of the expression. The first reason stays; identities stay too."""
+    """Freeze every Free axis of the expression. The first reason stays, unless it yields; identities stay too."""
     for leaf in leaves(axis):
-        if leaf.reason is None:
+        if leaf.reason is None or leaf.reason.yields:
             leaf.reason = reason

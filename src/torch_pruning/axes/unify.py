@@ -52,7 +52,7 @@ def _fix(axis: Axis, reason: Reason) -> None:
     for leaf in leaves(axis):
         if leaf.temporary and leaf.reason is None:
             leaf.bound = Fixed(leaf.size)
-        elif leaf.reason is None:
+        elif leaf.reason is None or leaf.reason.yields:
             leaf.reason = reason
 
 

@@ -18,11 +18,13 @@ _SHOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The positions that are to go, of one axis; `where` names it in messages."""
+    """The positions that are to go, of one axis; `where` names it in messages. With `outputs` they may be positions of
+    the model's outputs, which are frozen otherwise."""
 
     axis: Axis
     gone: frozenset[int]
     where: str
+    outputs: bool = False
 
     def __str__(self) -> str:
         return f"{listed(sorted(self.gone))} of {self.where}"
@@ -40,7 +42,7 @@ def units_behind(graph: Graph, asked: Asked, protected: Mapping[Free, Reason]) -
     """
     owners = owners_of_positions(asked.axis)
     images = _images(owners)
-    reasons = _reasons(asked.axis, protected)
+    reasons = _reasons(asked, protected)
     whole = {key for key, image in images.items() if asked.gone.issuperset(image)}
     units: dict[Free, set[int]] = {}
     for leaf, unit in whole:
@@ -109,8 +111,10 @@ def _images(owners: _Owners) -> dict[tuple[Free, int], list[int]]:
     return images
 
 
-def _reasons(axis: Axis, protected: Mapping[Free, Reason]) -> dict[Free, Reason]:
-    found = {leaf: leaf.reason or protected.get(leaf) for leaf in leaves(axis)}
+def _reasons(asked: Asked, protected: Mapping[Free, Reason]) -> dict[Free, Reason]:
+    found = {leaf: leaf.reason or protected.get(leaf) for leaf in leaves(asked.axis)}
+    if asked.outputs:
+        found = {leaf: reason for leaf, reason in found.items() if reason is not None and not reason.yields}
     return {leaf: reason for leaf, reason in found.items() if reason is not None}
 
 

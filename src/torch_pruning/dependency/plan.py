@@ -11,7 +11,7 @@ from torch_pruning.axes.expression import Free
 from torch_pruning.axes.positions import Choice, Kept
 from torch_pruning.dependency.rows import Dependency, Root, Row
 from torch_pruning.errors import StalePlanError
-from torch_pruning.graph.graph import Executed
+from torch_pruning.graph.graph import Executed, Graph
 from torch_pruning.planning.plan import Plan
 
 if TYPE_CHECKING:
@@ -66,10 +66,7 @@ class DependencyPlan(Plan):
             return
         if self.epoch == self.graph.epoch:
             return
-        choice = self.choice
-        for executed in self.graph.executed[self.epoch :]:
-            choice = _moved(choice, executed, self.root)
-        current = self.owner.plan_of_units(self.graph, self.root, choice)
+        current = self.owner.plan_of_units(self.root, since(self.choice, self.graph, self.epoch, self.root))
         for entry in fields(self):
             setattr(self, entry.name, getattr(current, entry.name))
 
@@ -80,6 +77,17 @@ class DependencyPlan(Plan):
         return "\n".join(
             ["", "-------------", *lines, f"{self.parameters_removed} parameters will be pruned", "-------------", ""]
         )
+
+
+def since(choice: Choice, graph: Graph, epoch: int, root: Root) -> Choice:
+    """The same units after all that was carried out since an epoch.
+
+    Raises:
+        StalePlanError: if some of them have gone already.
+    """
+    for executed in graph.executed[epoch:]:
+        choice = _moved(choice, executed, root)
+    return choice
 
 
 def _moved(choice: Choice, executed: Executed, root: Root) -> Choice:

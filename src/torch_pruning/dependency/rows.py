@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from torch_pruning import layers
-from torch_pruning.axes.expression import Axis, leaves, product
+from torch_pruning.axes.expression import Axis, Free, leaves, product
 from torch_pruning.axes.positions import Choice, kept_positions, lanes_within
 from torch_pruning.dependency.flow import Flow, Port, Visit
 from torch_pruning.dependency.sides import (
@@ -38,7 +38,7 @@ class Node:
 
     path: str
     text: str
-    module: nn.Module | None = None
+    module: nn.Module | nn.Parameter | None = None
 
     @property
     def name(self) -> str:
@@ -55,7 +55,7 @@ class Dependency:
     target: Node
 
     @property
-    def layer(self) -> nn.Module | None:
+    def layer(self) -> nn.Module | nn.Parameter | None:
         return self.target.module
 
     @property
@@ -70,11 +70,13 @@ class Dependency:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One step: positions along the step's dimension, and the parameter elements that no earlier step has removed."""
+    """One step: positions along the step's dimension, whose axis is `axis`, and the parameter elements that no earlier
+    step has removed."""
 
     dependency: Dependency
     idxs: list[int]
     num_pruned: int
+    axis: Axis
 
     def __str__(self) -> str:
         return f"[ {self.dependency}, Index={self.idxs}, NumPruned={self.num_pruned}]"
@@ -85,7 +87,7 @@ class Root:
     """What the user asked for: a function on a layer, on dimension `dim` of `tensor`; `axis` holds all positions."""
 
     path: str
-    layer: nn.Module
+    layer: nn.Module | nn.Parameter
     function: PruningFunction
     tensor: str
     dim: int
@@ -93,21 +95,45 @@ class Root:
 
     @property
     def node(self) -> Node:
-        return Node(self.path, repr(self.layer), self.layer)
+        text = repr(self.layer) if isinstance(self.layer, nn.Module) else f"Parameter of shape {list(self.layer.shape)}"
+        return Node(self.path, text, self.layer)
+
+
+@dataclass(frozen=True, slots=True)
+class Going:
+    """What goes, as rows show it: `touched` are the axes it lies on, `removed(axis)` the positions of a row, `naming`
+    the name of a function in the family of names that is asked for. `plan` counts parameters, where there is one."""
+
+    touched: Collection[Free]
+    removed: Callable[[Axis], list[int]]
+    naming: Callable[[PruningFunction], PruningFunction]
+    plan: Plan | None = None
+
+
+def going_with(plan: Plan) -> Going:
+    """What goes by a plan, under the names of the per-layer functions."""
+    assert plan.choice is not None
+    choice = plan.choice
+    return Going(choice, lambda axis: removed_positions(axis, choice), lambda function: function, plan)
+
+
+def through_lanes(axis: Axis, choice: Choice) -> Axis:
+    """All positions of a row; where those that go differ by lanes that lie elsewhere, they count on through these."""
+    own = set(leaves(axis))
+    elsewhere = sorted(lanes_within(axis, choice) - own, key=lambda lane: lane.serial)
+    return product((*elsewhere, axis))
 
 
 def removed_positions(axis: Axis, choice: Choice) -> list[int]:
-    """The positions that go, ascending. Where they differ from lane to lane, they count on through the lanes."""
-    own = set(leaves(axis))
-    elsewhere = sorted(lanes_within(axis, choice) - own, key=lambda lane: lane.serial)
-    whole = product((*elsewhere, axis))
+    """The positions that go, ascending."""
+    whole = through_lanes(axis, choice)
     kept = set(kept_positions(whole, choice))
     return [position for position in range(whole.size) if position not in kept]
 
 
-def write_rows(graph: Graph, flows: Sequence[Flow], plan: Plan, root: Root) -> list[Row]:
-    """The rows of a plan, from its root on."""
-    writer = _Writer(graph, plan, root)
+def write_rows(graph: Graph, flows: Sequence[Flow], going: Going, root: Root) -> list[Row]:
+    """The rows of what goes, from its root on."""
+    writer = _Writer(graph, going, root)
     writer.write_root()
     for flow in flows:
         # A later program (training mode) only adds what the first did not run.
@@ -116,6 +142,15 @@ def write_rows(graph: Graph, flows: Sequence[Flow], plan: Plan, root: Root) -> l
     for tensor, dim in list(writer.open):
         writer.step(writer.owner(tensor, dim), tensor, dim, root.function, root.node)
     return writer.rows
+
+
+def parameter_at(model: nn.Module, name: str) -> nn.Parameter | None:
+    """The parameter of that name; None for one that stands in a container."""
+    path, _, attribute = name.rpartition(".")
+    try:
+        return model.get_submodule(path)._parameters.get(attribute)
+    except AttributeError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +163,21 @@ class _Owner:
 
 
 class _Writer:
-    def __init__(self, graph: Graph, plan: Plan, root: Root) -> None:
-        assert plan.choice is not None
+    def __init__(self, graph: Graph, going: Going, root: Root) -> None:
         self.graph = graph
-        self.plan = plan
-        self.choice: Choice = plan.choice
+        self.going = going
+        self.plan = going.plan
+        self.touched = going.touched
         self.root = root
         self.rows: list[Row] = []
         self.modules = dict(graph.model.named_modules())
-        self.sizes = {tensor: list(shape) for tensor, shape in plan.shapes.items()}
-        affected = [(tensor, dim) for tensor, dims in plan.kept.items() for dim in dims]
-        affected += [(tensor, block.dim) for tensor, block in plan.blocks.items()]
+        self.sizes = {} if self.plan is None else {name: list(shape) for name, shape in self.plan.shapes.items()}
+        affected = [
+            (tensor, dim)
+            for tensor, axes in graph.axes.items()
+            for dim, axis in enumerate(axes)
+            if any(leaf in self.touched for leaf in leaves(axis))
+        ]
         # Dimensions that shrink and that no row has named yet, in the model's order.
         self.open: dict[TensorDim, None] = dict.fromkeys(affected)
         self.affected = frozenset(affected)
@@ -168,7 +207,7 @@ class _Writer:
             index, dim = port
             if index not in axes:
                 found = axes_of(flow.values[index], flow.inferred, self.graph.axes)
-                axes[index] = tuple(any(leaf in self.choice for leaf in leaves(axis)) for axis in found)
+                axes[index] = tuple(any(leaf in self.touched for leaf in leaves(axis)) for axis in found)
             return axes[index][dim]
 
         earlier = set(self.operators)
@@ -225,7 +264,7 @@ class _Writer:
             return _Owner(tensor, None, prune_parameter if tensor in self.graph.parameters else prune_buffer)
         if isinstance(layer, _ConvNd) and layer.groups > 1 and dim == 0:
             groups = group_axis(self.graph.axes[tensor], layer.groups)
-            if any(leaf in self.choice for leaf in leaves(groups)):
+            if any(leaf in self.touched for leaf in leaves(groups)):
                 function = layers.prune_group_conv
         return _Owner(path, layer, function)
 
@@ -260,11 +299,15 @@ class _Writer:
 
     def _write(self, dependency: Dependency, axis: Axis, covered: Sequence[TensorDim]) -> None:
         num_pruned = sum(self._shrink(tensor, dim) for tensor, dim in covered)
-        self.rows.append(Row(dependency, self._removed(axis), num_pruned))
+        name = self.going.naming
+        named = replace(dependency, trigger=name(dependency.trigger), handler=name(dependency.handler))
+        self.rows.append(Row(named, self._removed(axis), num_pruned, axis))
 
     def _shrink(self, tensor: str, dim: int) -> int:
         """Count one dimension of a tensor as pruned: the elements that are left, less those that stay."""
         del self.open[tensor, dim]
+        if self.plan is None:
+            return 0
         block = self.plan.blocks.get(tensor)
         in_block = block is not None and block.dim == dim
         kept = len(block.kept[0]) if block is not None and in_block else len(self.plan.kept[tensor][dim])
@@ -279,14 +322,15 @@ class _Writer:
     def _removed(self, axis: Axis) -> list[int]:
         key = repr(product((axis,))) + "/" + ",".join(str(leaf.serial) for leaf in leaves(axis))
         if key not in self.positions:
-            self.positions[key] = removed_positions(axis, self.choice)
+            self.positions[key] = self.going.removed(axis)
         return list(self.positions[key])
 
     def _node(self, owner: _Owner) -> Node:
         if owner.layer is not None:
             return Node(owner.path, repr(owner.layer), owner.layer)
-        kind = "Parameter" if owner.path in self.graph.parameters else "Tensor"
-        return Node(owner.path, f"{kind} of shape {[axis.size for axis in self.graph.axes[owner.path]]}")
+        is_parameter = owner.path in self.graph.parameters
+        text = f"{'Parameter' if is_parameter else 'Tensor'} of shape {[a.size for a in self.graph.axes[owner.path]]}"
+        return Node(owner.path, text, parameter_at(self.graph.model, owner.path) if is_parameter else None)
 
     def _axis(self, owner: _Owner, tensor: str, dim: int) -> Axis:
         """All positions of the dimension that a row counts on: as the row's function takes them."""

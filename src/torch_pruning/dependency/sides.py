@@ -58,6 +58,10 @@ def operator_step(name: str) -> PruningFunction:
 
 prune_parameter = only_in_a_plan("prune_parameter")
 prune_buffer = only_in_a_plan("prune_buffer")
+_attention_heads = only_in_a_plan("prune_multihead_attention")
+_attention_inputs = only_in_a_plan("prune_related_multihead_attention")
+_recurrent_outer = only_in_a_plan("prune_related_recurrent")
+_recurrent_inner = only_in_a_plan("prune_recurrent")
 
 
 def _channels(layer: Any) -> dict[str, int]:
@@ -117,10 +121,11 @@ SIDES: tuple[Side, ...] = (
     Side((nn.GroupNorm,), layers.prune_groupnorm_out_channels, _linear_outputs),
     Side((nn.LayerNorm, nn.RMSNorm), layers.prune_layernorm_out_channels, _last_dimension),
     Side((nn.Embedding, nn.EmbeddingBag), layers.prune_embedding_out_channels, lambda layer: {"weight": 1}),
-    Side((nn.MultiheadAttention,), only_in_a_plan("prune_multihead_attention"), _projections),
-    Side((nn.MultiheadAttention,), only_in_a_plan("prune_related_multihead_attention"), _projected),
-    Side((nn.RNNBase, nn.RNNCellBase), only_in_a_plan("prune_related_recurrent"), _recurrent_inputs),
-    Side((nn.RNNBase, nn.RNNCellBase), only_in_a_plan("prune_recurrent"), _recurrent_states),
+    Side((nn.MultiheadAttention,), layers.prune_multihead_attention_out_channels, lambda layer: {"out_proj.weight": 0}),
+    Side((nn.MultiheadAttention,), _attention_heads, _projections),
+    Side((nn.MultiheadAttention,), _attention_inputs, _projected),
+    Side((nn.RNNBase, nn.RNNCellBase), _recurrent_outer, _recurrent_inputs),
+    Side((nn.RNNBase, nn.RNNCellBase), _recurrent_inner, _recurrent_states),
 )
 
 # Other names of the same widths; norms, PReLU and embeddings have one width, so both their names are one function.
@@ -132,11 +137,40 @@ _SAME: dict[PruningFunction, PruningFunction] = {
     layers.prune_linear_in_channels: layers.prune_related_linear,
     layers.prune_batchnorm_out_channels: layers.prune_batchnorm,
     layers.prune_prelu_out_channels: layers.prune_prelu,
+    layers.prune_multihead_attention_in_channels: _attention_inputs,
+    layers.prune_lstm_in_channels: _recurrent_outer,
+    layers.prune_lstm_out_channels: _recurrent_inner,
+    layers.prune_parameter_out_channels: prune_parameter,
 }
 _BY_FUNCTION = {side.function: side for side in SIDES}
+_CHANNELS = {function: channels for channels, function in _SAME.items()}
+_INPUTS = frozenset(
+    [
+        layers.prune_conv_in_channels,
+        layers.prune_linear_in_channels,
+        layers.prune_multihead_attention_in_channels,
+        layers.prune_lstm_in_channels,
+    ]
+)
 
 
-def side_meant(function: PruningFunction, layer: nn.Module) -> Side:
+def channels_function(function: PruningFunction) -> PruningFunction:
+    """The same step under its name in Torch-Pruning 1.x: `prune_conv` -> `prune_conv_out_channels`."""
+    return _CHANNELS.get(function, function)
+
+
+def is_of_inputs(function: PruningFunction) -> bool:
+    """Whether a function prunes the inputs of a layer that has outputs of another width."""
+    return channels_function(function) in _INPUTS
+
+
+def is_of_outputs(function: PruningFunction) -> bool:
+    """Whether a function prunes the outputs of a layer. Norms, embeddings and the like have one width: it is this."""
+    known = {*_BY_FUNCTION, *_SAME, *_SAME.values()}
+    return callable(function) and function in known and not is_of_inputs(function)
+
+
+def side_meant(function: PruningFunction, layer: Any) -> Side:
     """The side of the layer that a pruning function prunes.
 
     Raises:
@@ -153,6 +187,37 @@ def side_meant(function: PruningFunction, layer: nn.Module) -> Side:
             "use the function of that kind of layer"
         )
     return side
+
+
+def function_of(layer: object, outputs: bool) -> PruningFunction | None:
+    """The function that prunes the outputs (or inputs) of a layer; None for a layer of no known kind.
+
+    Layers of one width have one function for both.
+    """
+    if isinstance(layer, nn.Parameter):
+        return layers.prune_parameter_out_channels
+    found = [side.function for side in SIDES if isinstance(layer, side.kinds)]
+    wanted = [function for function in found if is_of_inputs(function) is not outputs] or found
+    return channels_function(wanted[0]) if wanted else None
+
+
+def width_of(layer: nn.Module, outputs: bool) -> int:
+    """How many output (or input) channels a layer has now.
+
+    Raises: `TypeError` for a layer of no known kind.
+    """
+    function = function_of(layer, outputs)
+    if function is None:
+        raise TypeError(f"the layer must be of a kind that has channels; found a {type(layer).__name__}: {layer!r}")
+    for attribute, dim in side_meant(function, layer).dims(layer).items():
+        held = held_tensor(layer, attribute)
+        if held is not None:
+            groups = layer.groups if isinstance(layer, _ConvNd) and dim == 1 else 1
+            return int(held[1].shape[dim]) * groups
+    for name in ("num_features", "num_channels"):  # norms without parameters
+        if hasattr(layer, name):
+            return int(getattr(layer, name))
+    return int(layer.normalized_shape[-1])  # type: ignore[index]
 
 
 def prunes_whole_groups(function: PruningFunction) -> bool:
@@ -180,10 +245,14 @@ def held_tensor(layer: nn.Module, attribute: str) -> tuple[str, Tensor] | None:
             for name, tensor in parametrized[attribute].named_parameters(recurse=False)
         ]
         return max(originals, key=lambda entry: entry[1].numel()) if originals else None
+    inner, _, last = attribute.rpartition(".")
+    if inner:
+        held = held_tensor(layer.get_submodule(inner), last)
+        return None if held is None else (f"{inner}.{held[0]}", held[1])
     for name in (attribute, f"{attribute}_v", f"{attribute}_orig"):
-        for held in (layer._parameters.get(name), layer._buffers.get(name)):
-            if held is not None:
-                return name, held
+        for tensor in (layer._parameters.get(name), layer._buffers.get(name)):
+            if tensor is not None:
+                return name, tensor
     return None
 
 

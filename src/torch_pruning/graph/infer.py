@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from torch_pruning import rules as _filled  # noqa: F401  (importing the families fills the table of rules)
-from torch_pruning.axes.expression import Axis, Fixed, Free, Reason, freeze
+from torch_pruning.axes.expression import Axis, Fixed, Free, OutputReason, Reason, freeze
 from torch_pruning.axes.unify import unify
 from torch_pruning.rules.call import OpCall, check_outcome, write_to_out
 from torch_pruning.rules.facts import Facts, Outcome
@@ -56,7 +56,7 @@ def infer(
         inferred.laws.append((call, outcome.zeros))
     for value in program.outputs:
         for dim, axis in enumerate(axes_of(value, inferred, of_state)):
-            freeze(axis, Reason(f"dimension {dim} of a model output"))
+            freeze(axis, OutputReason(f"dimension {dim} of a model output"))
     for value in program.reachable:
         for axis in axes_of(value, inferred, of_state):
             freeze(axis, Reason(f"the trace ended here, at {type(program.failure).__name__}: what follows may read it"))

@@ -1,5 +1,6 @@
 """Functions that prune or mask one layer and nothing else."""
 
+from torch_pruning.layers.custom import BasePruningFunc
 from torch_pruning.layers.functions import (
     prune_batchnorm,
     prune_conv,
@@ -27,11 +28,18 @@ from torch_pruning.layers.sides import (
     prune_layernorm_out_channels,
     prune_linear_in_channels,
     prune_linear_out_channels,
+    prune_lstm_in_channels,
+    prune_lstm_out_channels,
+    prune_multihead_attention_in_channels,
+    prune_multihead_attention_out_channels,
+    prune_parameter_in_channels,
+    prune_parameter_out_channels,
     prune_prelu_in_channels,
     prune_prelu_out_channels,
 )
 
 __all__ = [
+    "BasePruningFunc",
     "mask_bias",
     "mask_weight",
     "prune_batchnorm",
@@ -54,6 +62,12 @@ __all__ = [
     "prune_linear",
     "prune_linear_in_channels",
     "prune_linear_out_channels",
+    "prune_lstm_in_channels",
+    "prune_lstm_out_channels",
+    "prune_multihead_attention_in_channels",
+    "prune_multihead_attention_out_channels",
+    "prune_parameter_in_channels",
+    "prune_parameter_out_channels",
     "prune_prelu",
     "prune_prelu_in_channels",
     "prune_prelu_out_channels",

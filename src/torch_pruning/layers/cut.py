@@ -21,7 +21,8 @@ Shrinker = Callable[[Tensor], Tensor]
 class LayerCut:
     """What one layer loses: how each of its tensors shrinks (the gradient likewise), and its attributes afterwards.
 
-    Tensors that the layer has as None (no bias, no running statistics) are passed over.
+    Tensors that the layer has as None (no bias, no running statistics) are passed over. Names may lead to a layer
+    inside, "out_proj.weight".
     """
 
     tensor_to_shrinker: Mapping[str, Shrinker]
@@ -44,7 +45,7 @@ def carry_out(cut: LayerCut, layer: Layer, inplace: bool = True, dry_run: bool =
     shrinking = {name: shrinker for name, shrinker in cut.tensor_to_shrinker.items() if _shrinks(layer, name, shrinker)}
     num_pruned = sum(
         parameter.numel() - shrinking[name](_shape_only(parameter)).numel()
-        for name, parameter in layer.named_parameters(recurse=False)
+        for name, parameter in layer.named_parameters()
         if name in shrinking
     )
     if dry_run:
@@ -58,7 +59,8 @@ def carry_out(cut: LayerCut, layer: Layer, inplace: bool = True, dry_run: bool =
     for tensor, data, grad in swaps:
         assign(tensor, data, grad)
     for name, value in cut.attribute_to_value.items():
-        setattr(target, name, value)
+        owner, attribute = _owner(target, name)
+        setattr(owner, attribute, value)
     return target, num_pruned
 
 
@@ -73,12 +75,21 @@ def _shape_only(tensor: Tensor) -> Tensor:
 
 def _held_tensor(layer: nn.Module, name: str) -> Tensor | None:
     """The parameter or buffer of that name; None where the layer is configured to have none."""
-    if name in layer._parameters:
-        return layer._parameters[name]
-    if name in layer._buffers:
-        return layer._buffers[name]
+    owner, attribute = _owner(layer, name)
+    if attribute in owner._parameters:
+        return owner._parameters[attribute]
+    if attribute in owner._buffers:
+        return owner._buffers[attribute]
+    if attribute in vars(owner) and vars(owner)[attribute] is None:
+        return None
     raise ValueError(
         f"`{name}` must be a parameter or buffer of the layer itself; found a tensor that is computed from others "
         f"(a parametrization, weight norm or a pruning mask) in {layer!r}: remove the parametrization first, "
         "or prune through the dependency graph, which sees the tensors underneath"
     )
+
+
+def _owner(layer: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module on which a name ends, and its last part: "out_proj.weight" -> (layer.out_proj, "weight")."""
+    path, _, attribute = name.rpartition(".")
+    return layer.get_submodule(path), attribute

@@ -15,7 +15,8 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from torch_pruning.layers import cuts
 from torch_pruning.layers.cut import carry_out
-from torch_pruning.planning.tensors import Positions
+from torch_pruning.layers.cuts_stacked import cut_multihead_attention, cut_recurrent_inputs, cut_recurrent_states
+from torch_pruning.planning.tensors import Positions, assign, kept_positions, shrink
 
 Conv = TypeVar("Conv", bound=_ConvNd)
 Linear = TypeVar("Linear", bound=nn.Linear)
@@ -25,6 +26,9 @@ LayerNorm = TypeVar("LayerNorm", nn.LayerNorm, nn.RMSNorm)
 GroupNorm = TypeVar("GroupNorm", bound=nn.GroupNorm)
 PReLU = TypeVar("PReLU", bound=nn.PReLU)
 Embedding = TypeVar("Embedding", nn.Embedding, nn.EmbeddingBag)
+MultiheadAttention = TypeVar("MultiheadAttention", bound=nn.MultiheadAttention)
+Recurrent = TypeVar("Recurrent", bound=nn.RNNBase)
+Parameter = TypeVar("Parameter", bound=nn.Parameter)
 
 
 def prune_conv_out_channels(layer: Conv, idxs: Positions) -> Conv:
@@ -128,6 +132,59 @@ def prune_embedding_out_channels(layer: Embedding, idxs: Positions) -> Embedding
     return carry_out(cuts.cut_embedding(layer, idxs), layer)[0]
 
 
+def prune_multihead_attention_out_channels(layer: MultiheadAttention, idxs: Positions) -> MultiheadAttention:
+    """The attention without the positions `idxs` of its width: inputs, q, k, v and output alike; its heads stay.
+
+    >>> prune_multihead_attention_out_channels(nn.MultiheadAttention(8, 2), [0, 4]).out_proj.weight.shape
+    torch.Size([6, 6])
+    """
+    return carry_out(cut_multihead_attention(layer, idxs), layer)[0]
+
+
+def prune_multihead_attention_in_channels(layer: MultiheadAttention, idxs: Positions) -> MultiheadAttention:
+    """As `prune_multihead_attention_out_channels`: by itself the layer has one width. In a dependency graph the two are
+    the width of its inputs and that of its output.
+
+    >>> prune_multihead_attention_in_channels(nn.MultiheadAttention(8, 2), [0, 4]).embed_dim
+    6
+    """
+    return carry_out(cut_multihead_attention(layer, idxs), layer)[0]
+
+
+def prune_lstm_out_channels(layer: Recurrent, idxs: Positions) -> Recurrent:
+    """The LSTM (or GRU, RNN) without the units `idxs` of its state, in every layer and direction.
+
+    >>> prune_lstm_out_channels(nn.LSTM(4, 6), [0]).weight_hh_l0.shape
+    torch.Size([20, 5])
+    """
+    return carry_out(cut_recurrent_states(layer, idxs), layer)[0]
+
+
+def prune_lstm_in_channels(layer: Recurrent, idxs: Positions) -> Recurrent:
+    """The LSTM (or GRU, RNN) without the input features `idxs`.
+
+    >>> prune_lstm_in_channels(nn.LSTM(4, 6), [0]).weight_ih_l0.shape
+    torch.Size([24, 3])
+    """
+    return carry_out(cut_recurrent_inputs(layer, idxs), layer)[0]
+
+
+def prune_parameter_out_channels(layer: Parameter, idxs: Positions, dim: int = -1) -> Parameter:
+    """A parameter that belongs to no layer, without the positions `idxs` of one dimension; its gradient shrinks along.
+
+    >>> prune_parameter_out_channels(nn.Parameter(nn.Linear(5, 1).weight.data), [0]).shape
+    torch.Size([1, 4])
+    """
+    if not isinstance(layer, nn.Parameter):
+        raise TypeError(
+            f"this function prunes a Parameter; found a {type(layer).__name__}: use the function of that kind of layer"
+        )
+    where = f"a Parameter of shape {list(layer.shape)}"
+    dims = {dim % layer.dim(): kept_positions(layer.shape[dim], idxs, where)}
+    assign(layer, shrink(layer, dims), None if layer.grad is None else shrink(layer.grad, dims))
+    return layer
+
+
 prune_depthwise_conv_in_channels = prune_depthwise_conv_out_channels
 prune_batchnorm_in_channels = prune_batchnorm_out_channels
 prune_instancenorm_in_channels = prune_instancenorm_out_channels
@@ -135,3 +192,4 @@ prune_groupnorm_in_channels = prune_groupnorm_out_channels
 prune_layernorm_in_channels = prune_layernorm_out_channels
 prune_prelu_in_channels = prune_prelu_out_channels
 prune_embedding_in_channels = prune_embedding_out_channels
+prune_parameter_in_channels = prune_parameter_out_channels

@@ -26,6 +26,23 @@ def kept_positions(size: int, idxs: Positions, where: object = "a dimension") ->
     >>> kept_positions(6, [-1, 0, 3])
     tensor([1, 2, 4])
     """
+    removed = given_positions(size, idxs, where)
+    if size > 0 and len(removed) == size:
+        raise PositionError(
+            f"at least one position must stay; found all {size} to be removed in {where}: "
+            "keep one, or take the layer out of the model"
+        )
+    return torch.tensor([position for position in range(size) if position not in removed], dtype=torch.long)
+
+
+def given_positions(size: int, idxs: Positions, where: object = "a dimension") -> set[int]:
+    """The positions that `idxs` name, counted from the front; all there are is fine.
+
+    Raises: `TypeError` for anything but integers, `PositionError` for positions out of range or repeated.
+
+    >>> sorted(given_positions(6, [-1, 0, 3]))
+    [0, 3, 5]
+    """
     removed: set[int] = set()
     for given in _integers(idxs, where):
         position = given + size if given < 0 else given
@@ -40,12 +57,7 @@ def kept_positions(size: int, idxs: Positions, where: object = "a dimension") ->
                 "list each position once, negative ones are counted from the end"
             )
         removed.add(position)
-    if size > 0 and len(removed) == size:
-        raise PositionError(
-            f"at least one position must stay; found all {size} to be removed in {where}: "
-            "keep one, or take the layer out of the model"
-        )
-    return torch.tensor([position for position in range(size) if position not in removed], dtype=torch.long)
+    return removed
 
 
 def shrink(tensor: Tensor, dim_to_kept: Mapping[int, Tensor]) -> Tensor:

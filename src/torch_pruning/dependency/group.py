@@ -1,0 +1,178 @@
+"""A group as Torch-Pruning 1.x has it: everything that goes with positions of one layer, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch_pruning.axes.expression import Axis, Free, leaves
+from torch_pruning.axes.positions import Choice, owners_of_positions
+from torch_pruning.dependency.rows import Dependency, Going, Root, Row, removed_positions, through_lanes, write_rows
+from torch_pruning.dependency.sides import channels_function
+from torch_pruning.planning.tensors import Positions
+
+if TYPE_CHECKING:
+    from torch_pruning.dependency.graph import DependencyGraph
+
+
+@dataclass(frozen=True, slots=True)
+class GroupItem:
+    """One row of a group, `dep, idxs = item`: a step, and positions along its own dimension.
+
+    `root_idxs[i]` is the position of the group's first row that `idxs[i]` belongs to.
+    """
+
+    dep: Dependency
+    idxs: list[int]
+    root_idxs: list[int]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.dep, self.idxs))
+
+    def __getitem__(self, index: int) -> Any:
+        return (self.dep, self.idxs)[index]
+
+    def __len__(self) -> int:
+        return 2
+
+    def __str__(self) -> str:
+        return f"({_step(self.dep)}, {self.idxs})"
+
+    __repr__ = __str__
+
+
+@dataclass(slots=True)
+class PruningGroup:
+    """The rows that carry positions `idxs` of one width of one layer, its root; the root is row 0.
+
+    `choice` says which units stay; None stands for a group of all positions, which describes a width and leaves the
+    choice to `prune(idxs)`. `protected` says why pruners leave the group alone, if they do.
+    """
+
+    owner: DependencyGraph = field(repr=False)
+    root: Root
+    idxs: list[int]
+    choice: Choice | None = field(default=None, repr=False)
+    protected: str | None = None
+    _items: list[GroupItem] | None = field(default=None, repr=False)
+    epoch: int = field(default=0, repr=False)
+
+    def __post_init__(self) -> None:
+        self.epoch = self.owner.graph.epoch
+
+    # ---- rows
+
+    @property
+    def items(self) -> list[GroupItem]:
+        """The rows, in dependency order; they are those of the model as it was when they were first looked at."""
+        if self._items is None:
+            self._items = self._rows()
+        return self._items
+
+    def _rows(self) -> list[GroupItem]:
+        touched = self.axes
+        going = Going(touched, self._removed, channels_function)
+        rows = write_rows(self.owner.graph, self.owner.flows, going, self.root)
+        index = _positions_by_units(self._whole(self.root.axis), self.idxs)
+        return [self._item(row, index) for row in rows]
+
+    @property
+    def axes(self) -> list[Free]:
+        """The engine's axes that the group lies on."""
+        return list(self.choice) if self.choice is not None else list(dict.fromkeys(leaves(self.root.axis)))
+
+    def _whole(self, axis: Axis) -> Axis:
+        return axis if self.choice is None else through_lanes(axis, self.choice)
+
+    def _removed(self, axis: Axis) -> list[int]:
+        if self.choice is not None:
+            return removed_positions(axis, self.choice)
+        wanted = set(self.axes)
+        owners = owners_of_positions(axis)
+        return [position for position, units in enumerate(owners) if any(leaf in wanted for leaf, _ in units)]
+
+    def _item(self, row: Row, of_root: _Index) -> GroupItem:
+        owners = owners_of_positions(self._whole(row.axis))
+        common = frozenset(leaves(row.axis)) | {leaf for units in owners for leaf, _ in units}
+        to_root = of_root(frozenset(common))
+        fallback = self.idxs[0] if self.idxs else 0
+        return GroupItem(row.dependency, row.idxs, [to_root(owners[position], fallback) for position in row.idxs])
+
+    def __iter__(self) -> Iterator[GroupItem]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.items[index]
+
+    # ---- pruning
+
+    def prune(self, idxs: Positions | None = None, record_history: bool = True, *, optimizer: Any = None) -> int:
+        """Prune the model in place; returns the number of parameters removed.
+
+        With `idxs`, positions of the root as they are *now*, the group only says where. Without, what the group was
+        made for goes, wherever it is by now. All or nothing: after an error the model is as it was.
+
+        Raises:
+            PositionError: for positions that are no whole units, or all there are.
+            FrozenAxisError, ConstraintError, StalePlanError: as `DependencyGraph.get_pruning_plan`.
+        """
+        return self.owner.prune_group(self, idxs, record_history, optimizer)
+
+    exec = prune
+
+    # ---- showing
+
+    def details(self) -> str:
+        """Every row with its positions."""
+        return self._text(lambda item: f"idxs ({len(item.idxs)}) ={item.idxs}")
+
+    def __str__(self) -> str:
+        return self._text(lambda item: f"len(idxs)={len(item.idxs)}")
+
+    def _text(self, positions: Any) -> str:
+        ruler = "-" * 32
+        rows = [f"[{number}] {_step(item.dep)}, {positions(item)}" for number, item in enumerate(self.items)]
+        if rows:
+            rows[0] += " (root)"
+        note = [f"protected: {self.protected}"] if self.protected else []
+        return "\n".join(["", ruler, "          Pruning Group", ruler, *rows, *note, ruler, ""])
+
+
+def _step(dep: Dependency) -> str:
+    return f"{dep.trigger.__name__} on {dep.source.name} => {dep.handler.__name__} on {dep.target.name}"
+
+
+_Units = Sequence[tuple[Free, int]]
+
+
+class _Index:
+    """Which position of the root the units of another row's position belong to."""
+
+    def __init__(self, owners: Sequence[_Units], idxs: Sequence[int]) -> None:
+        self.entries = [(position, owners[position]) for position in idxs]
+        self.axes = {leaf for _, units in self.entries for leaf, _ in units}
+        self.tables: dict[frozenset[Free], Mapping[frozenset[tuple[Free, int]], int]] = {}
+
+    def __call__(self, axes: frozenset[Free]) -> Any:
+        common = axes & self.axes
+        if common not in self.tables:
+            table: dict[frozenset[tuple[Free, int]], int] = {}
+            for position, units in self.entries:
+                key = frozenset(unit for unit in units if unit[0] in common)
+                if key:
+                    table.setdefault(key, position)
+            self.tables[common] = table
+        table_of_common = self.tables[common]
+
+        def to_root(units: _Units, fallback: int) -> int:
+            return table_of_common.get(frozenset(unit for unit in units if unit[0] in common), fallback)
+
+        return to_root
+
+
+def _positions_by_units(axis: Axis, idxs: Sequence[int]) -> _Index:
+    return _Index(owners_of_positions(axis), idxs)
