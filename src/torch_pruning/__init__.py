@@ -1,6 +1,6 @@
 """Structural pruning for PyTorch: find which channels, heads and widths are coupled, and remove them physically."""
 
-from torch_pruning import recovery, strategy, utils
+from torch_pruning import importance, recovery, strategy, utils
 from torch_pruning.dependency import Dependency, DependencyGraph, DependencyPlan, Node
 from torch_pruning.dependency import PruningGroup as Group
 from torch_pruning.graph.graph import Graph, build_graph
@@ -76,6 +76,7 @@ __all__ = [
     "SoftPruning",
     "Verification",
     "build_graph",
+    "importance",
     "mask_bias",
     "mask_weight",
     "plan",

@@ -31,6 +31,10 @@ class BudgetError(PruningError, ValueError):
     """A budget that no admissible choice of units meets; the message gives the closest reachable value."""
 
 
+class ImportanceError(PruningError, ValueError):
+    """Scores that cannot be given: statistics are missing, nothing can be scored, or the numbers are none."""
+
+
 class StalePlanError(PruningError, RuntimeError):
     """The plan was made for other names or shapes than the model has now."""
 

@@ -19,7 +19,7 @@ from torch_pruning.axes.expression import Free
 from torch_pruning.axes.positions import owners_of_positions
 from torch_pruning.graph.graph import build_graph
 from torch_pruning.graph.groups import Group
-from torch_pruning.importance.weight import MagnitudeScore
+from torch_pruning.importance.weight import MagnitudeImportance
 from torch_pruning.trace.substitute import named_tensors
 
 pytestmark = pytest.mark.models
@@ -55,5 +55,6 @@ def test_scores_are_sums_over_the_entries_of_a_unit_in_its_lane(case: Case) -> N
     tensors = {name: tensor.detach() for name, tensor in named_tensors(graph.model)}
     laned = [group for group in graph.groups if group.lanes]
     assert laned
+    criterion = MagnitudeImportance(1, "joint", normalizer=None, bias=True, target_types=None)
     for group in laned:
-        assert torch.allclose(MagnitudeScore(p=1)(group, tensors), _entry_by_entry(group, tensors), rtol=1e-4)
+        assert torch.allclose(criterion(group, tensors), _entry_by_entry(group, tensors), rtol=1e-4)

@@ -1,6 +1,57 @@
-"""Scores: one per unit of a group, from the tensors it touches."""
+"""Scores: one per unit of a group, from the tensors it touches and from what was seen of the model as it ran."""
 
-from torch_pruning.importance.base import Importance, Scores, group_scores, resolve_importance
-from torch_pruning.importance.weight import MagnitudeScore, RandomScore
+from torch_pruning.importance.activation import (
+    ActivationImportance,
+    APoZImportance,
+    FluctuationImportance,
+    WandaImportance,
+)
+from torch_pruning.importance.base import Importance, Scores
+from torch_pruning.importance.criterion import Criterion
+from torch_pruning.importance.gradient import HessianImportance, TaylorImportance
+from torch_pruning.importance.kronecker import OBDCImportance
+from torch_pruning.importance.names import FunctionImportance, criterion, resolve_importance
+from torch_pruning.importance.observation import observe
+from torch_pruning.importance.reductions import normalized
+from torch_pruning.importance.shares import GroupView, Share
+from torch_pruning.importance.tensors import ModelTensors
+from torch_pruning.importance.weight import (
+    BNScaleImportance,
+    FPGMImportance,
+    LAMPImportance,
+    MagnitudeImportance,
+    RandomImportance,
+)
 
-__all__ = ["Importance", "MagnitudeScore", "RandomScore", "Scores", "group_scores", "resolve_importance"]
+GroupMagnitudeImportance = MagnitudeImportance
+GroupTaylorImportance = TaylorImportance
+GroupHessianImportance = HessianImportance
+
+__all__ = [
+    "APoZImportance",
+    "ActivationImportance",
+    "BNScaleImportance",
+    "Criterion",
+    "FPGMImportance",
+    "FluctuationImportance",
+    "FunctionImportance",
+    "GroupHessianImportance",
+    "GroupMagnitudeImportance",
+    "GroupTaylorImportance",
+    "GroupView",
+    "HessianImportance",
+    "Importance",
+    "LAMPImportance",
+    "MagnitudeImportance",
+    "ModelTensors",
+    "OBDCImportance",
+    "RandomImportance",
+    "Scores",
+    "Share",
+    "TaylorImportance",
+    "WandaImportance",
+    "criterion",
+    "normalized",
+    "observe",
+    "resolve_importance",
+]

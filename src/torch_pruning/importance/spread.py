@@ -1,6 +1,6 @@
 """The way back from units to entries: a factor per unit, laid out over every tensor that the group touches.
 
-`group_scores` sums entries by unit, `[lanes, units]`; here each entry is told which unit it belongs to, so that sums
+A criterion sums entries by unit, `[lanes, units]`; here each entry is told which unit it belongs to, so that sums
 stay differentiable and a factor per unit can be multiplied onto the entries again.
 """
 
@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from torch_pruning.axes.expression import Free, leaves
-from torch_pruning.graph.groups import Group, Member
-from torch_pruning.importance.base import Scores, lane_count, lane_dimension, parts_with
-from torch_pruning.importance.units import lane_index, unit_index
+from torch_pruning.graph.groups import Group
+from torch_pruning.importance.base import Scores
+from torch_pruning.importance.units import entry_slots, lane_count, parts_with
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,32 +77,3 @@ def group_entries(group: Group) -> GroupEntries:
         for part, start in parts_with(member, group.axis)
     )
     return GroupEntries(group.name, lane_count(group), group.size, parts)
-
-
-def entry_slots(group: Group, part: Member) -> Tensor:
-    """lane * units + unit for every entry of a member, lanes * units where none owns it; see `OwnEntries`."""
-    units = unit_index(part.axis, group.axis)
-    own = set(leaves(part.axis))
-    shape = [1] * len(part.siblings)
-    shape[part.dim] = len(units)
-    lanes = lane_index(part.axis, [lane for lane in group.lanes if lane in own]).clamp(min=0)
-    if all(lane in own for lane in group.lanes):
-        slots = lanes * group.size + units
-    else:
-        lane_dim = lane_dimension(group, part, own)
-        shape[lane_dim] = part.siblings[lane_dim].size
-        slots = _across(group, part, lane_dim, own) * group.size + units  # (lane dim, dim)
-        units = units.expand(slots.shape)
-        if lane_dim > part.dim:
-            slots, units = slots.t(), units.t()
-    return torch.where(units < 0, lane_count(group) * group.size, slots).reshape(shape)
-
-
-def _across(group: Group, part: Member, lane_dim: int, own: set[Free]) -> Tensor:
-    """The lane of every pair of positions: [lane dim, dim]. Lanes are numbered row-major over all of them."""
-    lanes = torch.zeros(part.siblings[lane_dim].size, part.axis.size, dtype=torch.long)
-    for lane in group.lanes:
-        inside = lane in own
-        positions = unit_index(part.axis if inside else part.siblings[lane_dim], lane).clamp(min=0)
-        lanes = lanes * lane.size + (positions[None, :] if inside else positions[:, None])
-    return lanes

@@ -14,7 +14,9 @@ from torch_pruning.errors import BudgetError
 from torch_pruning.graph.clusters import Cluster
 from torch_pruning.graph.graph import Graph
 from torch_pruning.graph.ignored import ignored_axes
-from torch_pruning.importance.base import Scores, resolve_importance
+from torch_pruning.importance.base import Scores
+from torch_pruning.importance.names import resolve_importance
+from torch_pruning.importance.tensors import ModelTensors
 from torch_pruning.pruner.allot import Rounding, best_units, keeping_guards, score_axes
 from torch_pruning.pruner.budget import Allotment, Budget, Target, meet
 from torch_pruning.pruner.candidates import Candidates, Pool, candidate
@@ -23,7 +25,6 @@ from torch_pruning.pruner.costs import total_cost
 from torch_pruning.pruner.memory import memory_cost
 from torch_pruning.pruner.options import Options
 from torch_pruning.pruner.selection import pools, select
-from torch_pruning.trace.substitute import named_tensors
 
 
 def decide(graph: Graph, options: Options) -> Choice:
@@ -36,7 +37,7 @@ def decide(graph: Graph, options: Options) -> Choice:
     clusters, asked = select(graph, options, ignored_axes(graph, options.ignore))
     importance = resolve_importance(options.importance, options.seed)
     axes = [axis for cluster in clusters for axis in cluster.axes]
-    scores = score_axes(graph, axes, importance, dict(named_tensors(graph.model)))
+    scores = score_axes(graph, axes, importance, ModelTensors(graph.model))
     counts = allot(graph, clusters, scores, pools(graph, clusters, asked, options.scope), options)
     return best_units(graph, counts, scores)
 

@@ -1,0 +1,178 @@
+"""What was seen of a model while it ran: streaming statistics, as large as what they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from torch_pruning.errors import ImportanceError
+from torch_pruning.importance.tensors import widened
+
+# Kinds of statistics, as criteria name their needs.
+GRADIENT = "gradient"  # of each parameter: the sum of its gradients
+SQUARED_GRADIENT = "squared gradient"  # of each parameter: the sum of their squares
+ABSOLUTE = "absolute"  # of each channel of an activation: the mean of |x|
+NONZERO = "nonzero"  # ... the share of x != 0
+MOMENTS = "moments"  # ... mean and sum of squared deviations
+KRONECKER = "kronecker"  # of each weight of a layer: second moments of what it reads, and of gradients of what it makes
+
+OF_GRADIENTS = frozenset((GRADIENT, SQUARED_GRADIENT))
+OF_ACTIVATIONS = frozenset((ABSOLUTE, NONZERO, MOMENTS))
+
+
+@dataclass(slots=True)
+class Channels:
+    """Streaming statistics of the channels of one activation, each [channels]; `rows` counts what they are over."""
+
+    wanted: frozenset[str]
+    rows: int = 0
+    absolute: Tensor | None = None  # sum of |x|
+    nonzero: Tensor | None = None  # how many are not 0
+    mean: Tensor | None = None
+    deviations: Tensor | None = None  # sum of (x - mean)^2
+
+    def update(self, x: Tensor, dim: int) -> None:
+        """Take in an activation whose channels lie on `dim`."""
+        x = widened(x)
+        rest = [other for other in range(x.dim()) if other != dim % x.dim()]
+        rows = x.numel() // x.shape[dim]
+        if rows == 0:
+            return
+        if ABSOLUTE in self.wanted:
+            self.absolute = _plus(self.absolute, torch.linalg.vector_norm(x, 1, rest) if rest else x.abs())
+        if NONZERO in self.wanted:
+            self.nonzero = _plus(self.nonzero, (x != 0).sum(rest, dtype=x.dtype) if rest else (x != 0).to(x.dtype))
+        if MOMENTS in self.wanted:
+            self._merge_moments(x, rest, rows)
+        self.rows += rows
+
+    def _merge_moments(self, x: Tensor, rest: list[int], rows: int) -> None:
+        """Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances",
+        1979."""
+        variance, mean = torch.var_mean(x, rest, correction=0) if rest else (torch.zeros_like(x), x)
+        deviations = variance * rows
+        if self.mean is None or self.deviations is None:
+            self.mean, self.deviations = mean, deviations
+            return
+        total = self.rows + rows
+        difference = mean - self.mean
+        self.mean = self.mean + difference * (rows / total)
+        self.deviations = self.deviations + deviations + difference.square() * (self.rows * rows / total)
+
+    def take(self, kind: str) -> Tensor:
+        """ABSOLUTE: mean |x|. NONZERO: share of x != 0. "square": sum of x^2. "variance": with rows - 1 below."""
+        if kind == ABSOLUTE:
+            assert self.absolute is not None
+            return self.absolute / self.rows
+        if kind == NONZERO:
+            assert self.nonzero is not None
+            return self.nonzero / self.rows
+        assert self.mean is not None
+        assert self.deviations is not None
+        if kind == "square":
+            return self.deviations + self.rows * self.mean.square()
+        return self.deviations / max(1, self.rows - 1)
+
+
+def _plus(total: Tensor | None, new: Tensor) -> Tensor:
+    return new if total is None else total + new
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A dimension of a tensor of the model, from position `start` on: what the channels of an activation belong to."""
+
+    tensor: str
+    dim: int
+    start: int = 0
+
+
+@dataclass(slots=True)
+class Factors:
+    """Streaming second moments of one weight, [G * O, I, k] seen as G groups of O rows, I columns, k taps.
+
+    `read` [G * I, k, k]: sum over rows of a a^T, a the k taps of one channel that one output looks at.
+    `made` [G, O, O]: sum over rows of g g^T, g the gradients of one group's outputs. `outputs` [G * O]: sum of squares
+    of the outputs without bias. Rows are outputs of one channel: samples, pixels, tokens.
+    """
+
+    start: int  # first row of the weight, where it is a slice
+    groups: int
+    reads: int
+    rows: int = 0
+    read: Tensor | None = None
+    outputs: Tensor | None = None
+    made: Tensor | None = None
+
+
+@dataclass(slots=True)
+class Statistics:
+    """All that one observation gathered. Keys are names of tensors, as groups use them."""
+
+    kinds: frozenset[str]
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+    squares: dict[str, Tensor] = field(default_factory=dict)
+    reads: dict[Place, Channels] = field(default_factory=dict)  # of what is contracted with the dimension
+    makes: dict[Place, Channels] = field(default_factory=dict)  # of what comes out along it
+    kronecker: dict[str, list[Factors]] = field(default_factory=dict)
+
+    def add_gradient(self, name: str, gradient: Tensor) -> None:
+        """Take in the gradient of one backward pass."""
+        dense = widened(gradient.to_dense() if gradient.is_sparse else gradient)
+        if GRADIENT in self.kinds:
+            _add(self.gradients, name, dense)
+        if SQUARED_GRADIENT in self.kinds:
+            _add(self.squares, name, dense.abs().square())
+
+    def channels(self, kept: dict[Place, Channels], place: Place) -> Channels:
+        """The statistics of a place, which are begun where there are none yet."""
+        if place not in kept:
+            kept[place] = Channels(self.kinds & OF_ACTIVATIONS)
+        return kept[place]
+
+
+def _add(totals: dict[str, Tensor], name: str, new: Tensor) -> None:
+    if name in totals:
+        totals[name] += new
+    else:
+        # A copy: the gradient itself is the caller's, and may be zeroed in place.
+        totals[name] = new.clone()
+
+
+def vector_of(kept: dict[Place, Channels], tensor: str, dim: int, size: int, kind: str) -> Tensor | None:
+    """One number for each position of a dimension, [size] (or [groups * size], of a convolution in groups).
+
+    None where nothing was seen. Positions that nothing was seen of, beside others that were, are 0.
+    """
+    found = [(place, channels) for place, channels in kept.items() if (place.tensor, place.dim) == (tensor, dim)]
+    found = [(place, channels) for place, channels in found if channels.rows]
+    if not found:
+        return None
+    vectors = [(place.start, channels.take(kind)) for place, channels in found]
+    if len(vectors) == 1 and vectors[0][0] == 0 and len(vectors[0][1]) % size == 0:
+        return vectors[0][1]
+    whole = vectors[0][1].new_zeros(size)
+    for start, vector in vectors:
+        if start + len(vector) > size:
+            raise stale(tensor, dim, start + len(vector), size)
+        whole[start : start + len(vector)] = vector
+    return whole
+
+
+def require_shape(tensor: str, seen: Iterable[int], now: Iterable[int]) -> None:
+    """Raises ImportanceError if a tensor was pruned since it was observed."""
+    if tuple(seen) != tuple(now):
+        raise ImportanceError(
+            f"statistics must be those of the model as it is; {tensor} was {list(seen)} when it was observed, and is "
+            f"{list(now)} now: observe the model again"
+        )
+
+
+def stale(tensor: str, dim: int, seen: int, now: int) -> ImportanceError:
+    return ImportanceError(
+        f"statistics must be those of the model as it is; dimension {dim} of {tensor} had {seen} positions when it was "
+        f"observed, and has {now} now: observe the model again"
+    )
