@@ -43,6 +43,7 @@ from torch_pruning.layers import (
 from torch_pruning.planning.plan import Plan
 from torch_pruning.planning.verify import Verification, verify
 from torch_pruning.pruner.plan import plan, prune
+from torch_pruning.pruner.pruner import Pruner
 from torch_pruning.pruner.report import PruneReport
 from torch_pruning.pruner.sparsify import Regularizer
 from torch_pruning.pruner.sparsify_masks import SoftPruning
@@ -72,6 +73,7 @@ __all__ = [
     "Node",
     "Plan",
     "PruneReport",
+    "Pruner",
     "Regularizer",
     "SoftPruning",
     "Verification",

@@ -30,13 +30,19 @@ class Rounding:
     most: float = 1.0
 
 
-def admissible_steps(cluster: Cluster, graph: Graph, rounding: Rounding) -> list[int]:
-    """The steps t (ascending, the last one is "all") at which every axis of the cluster has an admissible count."""
+def admissible_steps(
+    cluster: Cluster, graph: Graph, rounding: Rounding, sizes: Mapping[Free, int] | None = None
+) -> list[int]:
+    """The steps t (ascending, the last one is "all") at which every axis of the cluster has an admissible count.
+
+    `sizes` are those that shares refer to, where they are not the present ones.
+    """
     steps = cluster.steps
     lowest, multiple = 1, 1
     for axis in cluster.axes:
         group, per_step = graph.group_of.get(axis), axis.size // steps
-        few = math.ceil((1 - rounding.most) * axis.size - 1e-9 * axis.size)  # 1 - 0.9 is not 0.1
+        size = axis.size if sizes is None else sizes.get(axis, axis.size)
+        few = math.ceil((1 - rounding.most) * size - 1e-9 * size)  # 1 - 0.9 is not 0.1
         minimum = min(max(rounding.minimum, group.minimum if group else 1, few), axis.size)
         lowest = max(lowest, -(-minimum // per_step))
         multiple = math.lcm(multiple, rounding.to // math.gcd(rounding.to, per_step))

@@ -6,7 +6,6 @@ each cluster, from 0 (as little as may stay) to `top` (all).
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,20 +24,29 @@ from torch_pruning.pruner.allot import Rounding, admissible_steps
 class Candidate:
     """One cluster: its admissible steps, ascending, and the importance that each keeps (float64, as many).
 
-    `units` is how many units a step holds, over its axes; `entries` counts each once per lane.
+    `whole` is the number of steps at the start, which ratios refer to: more than there are now if the cluster has been
+    pruned since. `units` is how many units a step holds, over its axes; `entries` counts each once per lane.
     """
 
     cluster: Cluster
     steps: tuple[int, ...]
     kept: Tensor
+    whole: int
     units: int
     entries: int
 
 
-def candidate(graph: Graph, cluster: Cluster, scores: Mapping[Free, Scores], rounding: Rounding) -> Candidate:
+def candidate(
+    graph: Graph,
+    cluster: Cluster,
+    scores: Mapping[Free, Scores],
+    rounding: Rounding,
+    sizes: Mapping[Free, int] | None = None,
+) -> Candidate:
     """A cluster with the importance of its steps.
 
     Of each axis the highest scores stay, as many in each lane, so step t keeps the sum of the t best: a concave curve.
+    `sizes` are those at the start, if they were others.
     """
     gains = torch.zeros(cluster.steps, dtype=torch.float64)
     units = entries = 0
@@ -48,9 +56,11 @@ def candidate(graph: Graph, cluster: Cluster, scores: Mapping[Free, Scores], rou
             gains += of_units.sum(0).view(cluster.steps, -1).sum(1).cpu()
             units += axis.size // cluster.steps
             entries += of_units.numel() // cluster.steps
-    steps = admissible_steps(cluster, graph, rounding)
+    steps = admissible_steps(cluster, graph, rounding, sizes)
+    first = cluster.axes[0]
+    whole = cluster.steps * (sizes or {}).get(first, first.size) // first.size
     total = torch.cat([gains.new_zeros(1), gains.cumsum(0)])
-    return Candidate(cluster, tuple(steps), total[list(steps)], max(units, 1), max(entries, 1))
+    return Candidate(cluster, tuple(steps), total[list(steps)], whole, max(units, 1), max(entries, 1))
 
 
 class Candidates:
@@ -90,9 +100,11 @@ class Candidates:
     def nearest(self, index: int, ratio: float) -> int:
         """The level of one candidate at which the share `ratio` is removed as nearly as possible (fewer on a tie)."""
         row = self.rows[index]
-        target = (1 - ratio) * row.cluster.steps
-        above = bisect_left(row.steps, target - 1e-9 * row.cluster.steps)  # 1 - 0.9 is not 0.1
-        if above and target - row.steps[above - 1] < row.steps[above] - target - 1e-9 * row.cluster.steps:
+        target = (1 - ratio) * row.whole
+        if target >= row.steps[-1]:
+            return len(row.steps) - 1
+        above = bisect_left(row.steps, target - 1e-9 * row.whole)  # 1 - 0.9 is not 0.1
+        if above and target - row.steps[above - 1] < row.steps[above] - target - 1e-9 * row.whole:
             return above - 1
         return above
 
@@ -126,11 +138,13 @@ class Ranking:
         self.owners = torch.cat(owners).flip(0)[order]
         self.units = torch.cat(units).flip(0)[order]
         self.removed = self.units.cumsum(0)
-        self.total = math.fsum(candidates.rows[index].units * candidates.rows[index].steps[-1] for index in members)
+        rows = [candidates.rows[index] for index in members]
+        self.total = sum(row.units * row.whole for row in rows)
+        self.gone = sum(row.units * (row.whole - row.steps[-1]) for row in rows)
 
     def levels(self, ratio: float) -> Tensor:
         """The level of each member when the share `ratio` of all units goes, as nearly as possible."""
-        goal = ratio * self.total
+        goal = ratio * self.total - self.gone
         taken = int(torch.searchsorted(self.removed, goal + 1e-6, right=True))  # these go within the goal
         gone = torch.bincount(self.owners[:taken], minlength=len(self.members))
         left = goal - (float(self.removed[taken - 1]) if taken else 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,14 +21,30 @@ from torch_pruning.pruner.allot import Rounding, best_units, keeping_guards, sco
 from torch_pruning.pruner.budget import Allotment, Budget, Target, meet
 from torch_pruning.pruner.candidates import Candidates, Pool, candidate
 from torch_pruning.pruner.cost_aware import most_importance
-from torch_pruning.pruner.costs import total_cost
+from torch_pruning.pruner.costs import Cost, total_cost
 from torch_pruning.pruner.memory import memory_cost
 from torch_pruning.pruner.options import Options
 from torch_pruning.pruner.selection import pools, select
 
 
-def decide(graph: Graph, options: Options) -> Choice:
-    """The units that stay of every axis that loses some.
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What shares refer to where the model has been pruned since: sizes of axes, and what everything cost."""
+
+    sizes: Mapping[Free, int]
+    costs: Mapping[str, float]
+
+    @classmethod
+    def of(cls, graph: Graph) -> Start:
+        """The graph as it is now."""
+        axes = [axis for cluster in graph.clusters for axis in cluster.axes]
+        sizes = {axis: axis.size for axis in (*axes, *graph.group_of)}
+        whole = torch.zeros(1, 0, dtype=torch.float64)
+        return cls(sizes, {kind: float(_cost(graph, [], kind)(whole)) for kind in ("macs", "params", "memory")})
+
+
+def decide(graph: Graph, options: Options, start: Start | None = None) -> Choice:
+    """The units that stay of every axis that loses some. Shares refer to `start`, or to the model as it is.
 
     Raises:
         BudgetError: for a budget that cannot be met, with the closest reachable value.
@@ -38,20 +54,25 @@ def decide(graph: Graph, options: Options) -> Choice:
     importance = resolve_importance(options.importance, options.seed)
     axes = [axis for cluster in clusters for axis in cluster.axes]
     scores = score_axes(graph, axes, importance, ModelTensors(graph.model))
-    counts = allot(graph, clusters, scores, pools(graph, clusters, asked, options.scope), options)
+    counts = allot(graph, clusters, scores, pools(graph, clusters, asked, options.scope), options, start)
     return best_units(graph, counts, scores)
 
 
 def allot(
-    graph: Graph, clusters: list[Cluster], scores: Mapping[Free, Scores], parts: list[Pool], options: Options
+    graph: Graph,
+    clusters: list[Cluster],
+    scores: Mapping[Free, Scores],
+    parts: list[Pool],
+    options: Options,
+    start: Start | None = None,
 ) -> dict[Free, int]:
     """How many units each axis of the clusters keeps. `parts` index into `clusters`.
 
     Comparisons in the model's code may look at several counts at once; clusters whose counts together would flip
     one stay whole, and the others make up for them.
     """
-    candidates = table(graph, clusters, scores, options.rounding)
-    target = None if options.budget.kind == "pruning_ratio" else target_of(graph, clusters, options.budget)
+    candidates = table(graph, clusters, scores, options.rounding, start)
+    target = None if options.budget.kind == "pruning_ratio" else target_of(graph, clusters, options.budget, start)
     held: set[int] = set()
     while True:
         now = [*_without(parts, held), *(Pool((index,), 0.0) for index in held)]
@@ -62,14 +83,21 @@ def allot(
         if not flipping:
             break
         held |= flipping
-    if target is None and torch.equal(levels, candidates.top):
+    if start is None and target is None and torch.equal(levels, candidates.top):
         _demand_something(candidates, parts, held, options)
     return counts
 
 
-def table(graph: Graph, clusters: list[Cluster], scores: Mapping[Free, Scores], rounding: Rounding) -> Candidates:
+def table(
+    graph: Graph,
+    clusters: list[Cluster],
+    scores: Mapping[Free, Scores],
+    rounding: Rounding,
+    start: Start | None = None,
+) -> Candidates:
     """The clusters with their admissible steps and what each step keeps."""
-    return Candidates([candidate(graph, cluster, scores, rounding) for cluster in clusters])
+    sizes = start.sizes if start is not None else None
+    return Candidates([candidate(graph, cluster, scores, rounding, sizes) for cluster in clusters])
 
 
 def by_ratio(candidates: Candidates, parts: list[Pool]) -> dict[Free, int]:
@@ -93,16 +121,19 @@ def _levels(candidates: Candidates, parts: list[Pool], options: Options, target:
     return meet(Allotment(candidates, parts), target, by_score=options.scope != "local")
 
 
-def target_of(graph: Graph, clusters: list[Cluster], budget: Budget) -> Target:
+def target_of(graph: Graph, clusters: list[Cluster], budget: Budget, start: Start | None = None) -> Target:
     """The cost that a budget limits, as a function of the clusters' steps."""
+    cost = _cost(graph, clusters, budget.kind)
     whole = torch.tensor([[cluster.steps for cluster in clusters]], dtype=torch.float64)
-    if budget.kind == "memory":
-        cost, name, unit = memory_cost(graph, clusters), "memory", "bytes"
-    elif budget.kind == "macs":
-        cost, name, unit = total_cost(graph.cost_of.mac_terms, clusters), "macs", ""
-    else:
-        cost, name, unit = total_cost(graph.cost_of.parameter_terms, clusters), "parameters", ""
-    return Target(cost, budget.target(float(cost(whole))), name, unit)
+    dense = float(cost(whole)) if start is None else start.costs[budget.kind]
+    name, unit = {"macs": ("macs", ""), "params": ("parameters", ""), "memory": ("memory", "bytes")}[budget.kind]
+    return Target(cost, budget.target(dense), name, unit)
+
+
+def _cost(graph: Graph, clusters: list[Cluster], kind: str) -> Cost:
+    if kind == "memory":
+        return memory_cost(graph, clusters)
+    return total_cost(graph.cost_of.mac_terms if kind == "macs" else graph.cost_of.parameter_terms, clusters)
 
 
 # ---------------------------------------------------------------- a ratio that cannot be met
@@ -124,9 +155,9 @@ def _demand_ratios(candidates: Candidates, parts: list[Pool], levels: Tensor, op
 def _demand_together(candidates: Candidates, pool: Pool, ratio: float, levels: Tensor) -> None:
     members = list(pool.members)
     rows = [candidates.rows[index] for index in members]
-    total = sum(row.units * row.steps[-1] for row in rows)
-    most = sum(row.units * (row.steps[-1] - row.steps[0]) for row in rows)
-    removed = sum(row.units * (row.steps[-1] - row.steps[int(levels[i])]) for i, row in zip(members, rows, strict=True))
+    total = sum(row.units * row.whole for row in rows)
+    most = sum(row.units * (row.whole - row.steps[0]) for row in rows)
+    removed = sum(row.units * (row.whole - row.steps[int(levels[i])]) for i, row in zip(members, rows, strict=True))
     if round(ratio * total) > most and removed == most:
         raise BudgetError(
             f"a pruning ratio of {ratio} was asked for, {round(ratio * total)} of {total} units that are ranked "

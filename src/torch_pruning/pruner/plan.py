@@ -11,6 +11,7 @@ from torch_pruning.graph.graph import Graph, build_graph
 from torch_pruning.graph.ignored import Ignored
 from torch_pruning.planning.build import build_plan
 from torch_pruning.planning.plan import Plan
+from torch_pruning.pruner.budget import KINDS
 from torch_pruning.pruner.decide import decide
 from torch_pruning.pruner.options import Options, Ratios, one_budget
 from torch_pruning.pruner.report import PruneReport
@@ -76,23 +77,39 @@ def plan(
     parameters 58 -> 30
     MACs       48 -> 24
     """
-    options = Options(
-        one_budget(pruning_ratio=pruning_ratio, macs=macs, params=params, memory=memory),
-        importance,
-        scope,
-        ratios,
-        head_ratio,
-        head_dim_ratio,
-        round_to,
-        minimum,
-        max_pruning_ratio,
-        tuple(ignore) if not isinstance(ignore, (str, nn.Module, nn.Parameter)) else (ignore,),
-        exact_only,
-        follow,
-        seed,
+    options = options_of(
+        pruning_ratio=pruning_ratio,
+        macs=macs,
+        params=params,
+        memory=memory,
+        importance=importance,
+        scope=scope,
+        ratios=ratios,
+        head_ratio=head_ratio,
+        head_dim_ratio=head_dim_ratio,
+        round_to=round_to,
+        minimum=minimum,
+        max_pruning_ratio=max_pruning_ratio,
+        ignore=ignore,
+        exact_only=exact_only,
+        follow=follow,
+        seed=seed,
     )
     graph = model if isinstance(model, Graph) else build_graph(model, [Example(example_inputs)], unused)
     return build_plan(graph, decide(graph, options))
+
+
+def options_of(**given: Any) -> Options:
+    """The options from keyword arguments: one budget, and what `Options` has.
+
+    Raises:
+        ValueError: for no or several budgets, or values out of range.
+        TypeError: for a keyword that is no option.
+    """
+    budget = one_budget(**{kind: given.pop(kind, None) for kind in KINDS})
+    ignore = given.pop("ignore", ())
+    single = isinstance(ignore, (str, nn.Module, nn.Parameter))
+    return Options(budget, ignore=(ignore,) if single else tuple(ignore), **given)
 
 
 def prune(model: nn.Module, example_inputs: Any, *, optimizer: Any = None, **options: Any) -> PruneReport:

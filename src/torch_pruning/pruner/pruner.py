@@ -1,0 +1,136 @@
+"""`Pruner`: the way to a budget in steps, with training in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from torch_pruning.graph.graph import Graph, build_graph
+from torch_pruning.planning.build import build_plan
+from torch_pruning.pruner.decide import Start, decide
+from torch_pruning.pruner.plan import options_of
+from torch_pruning.pruner.report import PruneReport
+from torch_pruning.pruner.schedule import Schedule, budget_of_step, check_schedule
+from torch_pruning.pruner.snapshot import Snapshot
+from torch_pruning.trace.tracer import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step that was carried out: its number, of how many, and what it did."""
+
+    number: int
+    total: int
+    report: PruneReport
+
+    def __str__(self) -> str:
+        return f"step {self.number} of {self.total}\n{self.report}"
+
+
+class Pruner:
+    """Prunes a model to a budget in several steps. Options are those of `plan`; ratios and shares refer to the model at
+    the start, whatever has gone since.
+
+    `schedule`: how far each step goes: "linear", "cubic" (fast first), a function of the share of steps done, or the
+    list of all budgets, which ends in the last. `optimizer` (or several) follows every step.
+
+    >>> import torch, torch_pruning as tp
+    >>> net = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+    >>> pruner = tp.Pruner(net, torch.randn(1, 4), pruning_ratio=0.5)
+    >>> for step in pruner.steps(4):
+    ...     print(step.number, net[0].out_features)  # train here
+    1 14
+    2 12
+    3 10
+    4 8
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Graph,
+        example_inputs: Any = None,
+        *,
+        schedule: Schedule = "linear",
+        optimizer: Any = None,
+        unused: str = "freeze",
+        **options: Any,
+    ) -> None:
+        self.options = options_of(**options)
+        check_schedule(schedule, self.options.budget)
+        self.schedule = schedule
+        self.optimizer = optimizer
+        self.graph = model if isinstance(model, Graph) else build_graph(model, [Example(example_inputs)], unused)
+        self.start = Start.of(self.graph)
+        self.current_step = 0
+
+    @property
+    def model(self) -> nn.Module:
+        return self.graph.model
+
+    @property
+    def importance(self) -> Any:
+        """The criterion of the steps to come. One that was gathered over data wants a fresh one before each."""
+        return self.options.importance
+
+    @importance.setter
+    def importance(self, criterion: Any) -> None:
+        self.options = replace(self.options, importance=criterion)
+
+    def steps(
+        self, number: int | None = None, *, metric: Callable[[nn.Module], float] | None = None, allowed: float = 0.0
+    ) -> Iterator[Step]:
+        """Prune, hand over to the loop's body (which trains), and so on, `number` times.
+
+        With a `metric` (of the model, higher is better) the loop ends as soon as it is lower than at the start by more
+        than `allowed` after the body; the model, its optimizer and this pruner are then exactly as they were after the
+        last good step.
+
+        Raises:
+            BudgetError: for a budget that cannot be met. Steps before that one stay carried out.
+        """
+        total = self._number(number)
+        best = metric(self.model) if metric is not None else 0.0
+        while self.current_step < total:
+            good = Snapshot(self.graph, self._optimizers()) if metric is not None else None
+            done = self.current_step
+            yield self.step(total)
+            if metric is not None and good is not None and not metric(self.model) >= best - allowed:
+                good.restore()
+                self.current_step = done
+                return
+
+    def step(self, total: int | None = None) -> Step:
+        """The next of `total` steps (by default one, or as many as the list of budgets has).
+
+        Raises:
+            RuntimeError: after the last step.
+            BudgetError: for a budget that cannot be met; nothing has changed then.
+        """
+        total = self._number(total)
+        if self.current_step >= total:
+            raise RuntimeError(f"all {total} steps are done: build a new Pruner to go on")
+        number = self.current_step + 1
+        dense = self.start.costs.get(self.options.budget.kind, 1.0)
+        budget = budget_of_step(self.options.budget, self.schedule, number, total, dense)
+        untouched = number == total and not self.graph.executed
+        choice = decide(self.graph, replace(self.options, budget=budget), None if untouched else self.start)
+        plan = build_plan(self.graph, choice)
+        plan.exec(self.optimizer)
+        self.current_step = number
+        return Step(number, total, PruneReport(plan))
+
+    def _number(self, number: int | None) -> int:
+        if number is None:
+            listed = not isinstance(self.schedule, str) and not callable(self.schedule)
+            return len(self.schedule) if listed else 1  # type: ignore[arg-type]
+        if not isinstance(number, int) or number < 1:
+            raise ValueError(f"the number of steps must be a positive integer, found {number!r}")
+        return number
+
+    def _optimizers(self) -> Iterable[Any]:
+        if self.optimizer is None:
+            return ()
+        return self.optimizer if isinstance(self.optimizer, (list, tuple)) else (self.optimizer,)
