@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--executed-only", action="store_true", help="leave out what is only traced")
     parser.add_argument("--traced", action="store_true", help="trace and plan only")
     parser.add_argument("--limit", type=float, default=600, help="seconds per model")
-    parser.add_argument("--memory", type=float, default=12, help="GB per worker")
+    parser.add_argument("--memory", type=float, default=8, help="GB per worker")
     parser.add_argument("--export", action="store_true", help="torch.export the pruned models too")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--render", action="store_true", help="write docs/coverage.md and do nothing else")

@@ -44,6 +44,7 @@ NOT_FOLDED = frozenset(
         "query_key_norms",
         "mean_over_channels",
         "number_of_size",
+        "number_in_a_tensor",
     ]
 )
 

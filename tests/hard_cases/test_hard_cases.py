@@ -15,6 +15,7 @@ import models_sizes
 import models_stock_attention
 import models_tensors
 import models_views
+import models_zoo
 import pytest
 from drive import Case
 
@@ -37,6 +38,7 @@ THEMES = (
     models_tensors,
     models_control,
     models_sizes,
+    models_zoo,
 )
 CASES = [pytest.param(case, id=case.name) for theme in THEMES for case in theme.CASES]
 

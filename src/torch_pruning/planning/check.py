@@ -6,32 +6,25 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from torch_pruning.axes.expression import Axis, leaves
-from torch_pruning.errors import CheckError
+from torch_pruning.axes.expression import Axis, Fixed, Product, leaves, resolve
+from torch_pruning.errors import CheckError, StalePlanError
 from torch_pruning.graph.counts import Counts, size_under
 from torch_pruning.graph.graph import Graph
-from torch_pruning.graph.infer import Inferred, axes_of
+from torch_pruning.graph.infer import Inferred, axes_of, infer
 from torch_pruning.planning.plan import Plan, counts_of
-from torch_pruning.trace.program import Call
+from torch_pruning.trace.program import Call, Program
 from torch_pruning.trace.tracer import trace
 
 
-def check_run(plan: Plan, graph: Graph, model: nn.Module) -> None:
-    """Run the model as it is now and compare with what the plan predicts.
+def check_run(plan: Plan, graph: Graph, model: nn.Module, inferred: Inferred | None = None) -> None:
+    """Run the model as it is now and compare with what the plan predicts, from the trace that was recorded or another.
 
     Raises:
         CheckError: for the first op that differs, with both sizes, the module and the source line.
     """
-    inferred = graph.programs[0]
+    inferred = inferred or graph.programs[0]
     counts = counts_of(plan.choice or {})
-    try:
-        found = trace(model, graph.example, inferred.program.mode)
-    except Exception as error:
-        raise CheckError(f"the pruned model does not run: {type(error).__name__}: {error}") from error
-    if found.failure is not None and inferred.program.failure is None:
-        raise CheckError(
-            f"the pruned model does not run: {type(found.failure).__name__}: {found.failure}"
-        ) from found.failure
+    found = _run(graph, model, inferred.program)
     repaired = {repair.where for repair in graph.repairs}
     # In a run on real data a number may come from the data, and training changes it.
     numbers = plan.exact and inferred.program.kind == found.kind == "fake"
@@ -56,6 +49,41 @@ def check_run(plan: Plan, graph: Graph, model: nn.Module) -> None:
         raise CheckError(
             f"the pruned model runs {len(found_calls)} ops, expected {len(expected_calls)}: a loop depends on a size"
         )
+
+
+def traced_anew(plan: Plan, graph: Graph, model: nn.Module) -> Inferred:
+    """The axes of a run of the unpruned model as it is now: what it keeps from earlier runs may lead it another way.
+
+    Raises:
+        StalePlanError: if this run ties or freezes what the plan removes.
+    """
+    program = _run(graph, model, graph.programs[0].program)
+    known = {
+        name: axes
+        for name, axes in graph.axes.items()
+        if name in program.state and program.state[name].shape == tuple(axis.size for axis in axes)
+    }
+    inferred = infer(program, known)
+    for axis in plan.choice or {}:
+        if axis.bound is not None or axis.reason is not None:
+            raise StalePlanError(
+                "the model must run as when the plan was made; it keeps something from a run since then that "
+                f"needs {axis.name} as it is ({axis.reason or 'it has become part of another axis'}): build the graph "
+                "and plan again"
+            )
+    return inferred
+
+
+def _run(graph: Graph, model: nn.Module, recorded: Program) -> Program:
+    try:
+        found = trace(model, graph.example, recorded.mode)
+    except Exception as error:
+        raise CheckError(f"the pruned model does not run: {type(error).__name__}: {error}") from error
+    if found.failure is not None and recorded.failure is None:
+        raise CheckError(
+            f"the pruned model does not run: {type(found.failure).__name__}: {found.failure}"
+        ) from found.failure
+    return found
 
 
 def _outside(calls: list[Call], graph: Graph, plan: Plan) -> list[Call]:
@@ -101,9 +129,15 @@ def _fits(axes: Sequence[Axis], before: Sequence[int], found: Sequence[int], cou
     as the number of tokens that an expert gets does, and be others now."""
     predicted = [size_under(axis, counts) for axis in axes]
     return len(predicted) == len(found) and all(
-        size == other or (real and size == old and not leaves(axis))
+        size == other or (real and (_has_rows(axis) if leaves(axis) else size == old))
         for axis, size, old, other in zip(axes, predicted, before, found, strict=True)
     )
+
+
+def _has_rows(axis: Axis) -> bool:
+    """Whether units of the model are flattened together with something that is not its own, as rows of data are."""
+    axis = resolve(axis)
+    return isinstance(axis, Product) and any(isinstance(factor, Fixed) for factor in axis.factors)
 
 
 def _compare_by_place(

@@ -8,10 +8,10 @@ from typing import Any
 from torch import nn
 
 from torch_pruning.axes.expression import Free
-from torch_pruning.errors import StalePlanError
-from torch_pruning.graph.graph import Executed
+from torch_pruning.errors import CheckError, StalePlanError
+from torch_pruning.graph.graph import Executed, Graph
 from torch_pruning.graph.repair import Repair, Target
-from torch_pruning.planning.check import check_run
+from torch_pruning.planning.check import check_run, traced_anew
 from torch_pruning.planning.plan import Plan, counts_of
 from torch_pruning.planning.stale import watch_optimizers
 from torch_pruning.planning.surgery import Surgery
@@ -31,7 +31,7 @@ def execute(
     try:
         surgery.apply()
         if check and plan.graph is not None:
-            check_run(plan, plan.graph, target)
+            _checked(surgery, plan, plan.graph, target)
         if then is not None:
             then(target)
     except BaseException:
@@ -53,9 +53,25 @@ def trial(plan: Plan, model: nn.Module | None) -> None:
     try:
         surgery.apply()
         if plan.graph is not None:
-            check_run(plan, plan.graph, target)
+            _checked(surgery, plan, plan.graph, target)
     finally:
         surgery.undo()
+
+
+def _checked(surgery: Surgery, plan: Plan, graph: Graph, model: nn.Module) -> None:
+    """Check the pruned model against the recorded trace or, where it differs, against one of the model as it is now.
+
+    A model may keep what it computed in a run after the trace (anchors, masks), and go another way from then on.
+    """
+    try:
+        check_run(plan, graph, model)
+    except CheckError as error:
+        surgery.undo()
+        inferred = traced_anew(plan, graph, model)
+        if [call.op for call in inferred.program.calls] == [call.op for call in graph.programs[0].program.calls]:
+            raise error
+        surgery.apply()
+        check_run(plan, graph, model, inferred)
 
 
 def _target(plan: Plan, model: nn.Module | None) -> tuple[nn.Module, bool]:

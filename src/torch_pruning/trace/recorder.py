@@ -39,6 +39,8 @@ _LEAVING = {
         "share_memory_",
     )
 }
+# Functions that make tensors out of Python numbers, which then are numbers and no sizes.
+_FROM_NUMBERS = {torch.tensor, torch.as_tensor, torch.asarray, torch.scalar_tensor}
 # Functions of torch.nn.functional that are Python inside and have a rule of their own.
 _OPAQUE = {torch.nn.functional.multi_head_attention_forward}
 
@@ -229,6 +231,15 @@ class OpMode(TorchDispatchMode):
             return self.recorder.record(str(func), func, args, kwargs, lambda: run_op(func, args, kwargs))
 
 
+def _used_as_numbers(item: Any) -> None:
+    """Write down each traced integer in nested tuples and lists."""
+    if isinstance(item, TracedInt):
+        item.log.value_use(item.expression)
+    elif isinstance(item, (tuple, list)):
+        for child in item:
+            _used_as_numbers(child)
+
+
 class FunctionMode(TorchFunctionMode):
     """Gives sizes their source, and keeps the arguments of the function that an op came from."""
 
@@ -251,6 +262,8 @@ class FunctionMode(TorchFunctionMode):
         name = getattr(func, "__name__", str(func))
         if func in _LEAVING:
             return recorder.record("torch.leave", func, args[:1], {}, lambda: func(*args, **kwargs))
+        if func in _FROM_NUMBERS:
+            _used_as_numbers((*args, *kwargs.values()))
         recorder.functions.append(FunctionCall(func, name, args, kwargs))
         try:
             if func in _OPAQUE and recorder.recording:

@@ -1,0 +1,106 @@
+"""Models that go another way in later runs: by what they keep from the first one, or by their data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import torch_pruning as tp
+from torch_pruning.errors import StalePlanError
+from torch_pruning.graph.graph import build_graph
+from torch_pruning.planning.build import build_plan
+from torch_pruning.pruner.allot import random_choice
+from torch_pruning.trace.tracer import Example
+
+pytestmark = pytest.mark.models
+
+
+class keeps_positions(nn.Module):
+    """Positions of its pixels are computed in the first run, and found in the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 8, 3)
+        self.b = nn.Conv2d(8, 2, 1)
+        self.shape: Any = None
+        self.grid = torch.empty(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.b(self.a(x).relu())
+        if self.shape != x.shape[2:]:
+            self.grid = torch.arange(x.shape[2] * x.shape[3]).view(x.shape[2:]).float()
+            self.shape = x.shape[2:]
+        return x + self.grid
+
+
+class keeps_a_width(nn.Module):
+    """A table as wide as the features is computed in the first run, and would no longer fit after pruning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(6, 8)
+        self.b = nn.Linear(8, 5)
+        self.table: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x).relu()
+        if self.table is None:
+            self.table = torch.zeros(x.shape[1])
+        return self.b(x + self.table)
+
+
+class picks_rows(nn.Module):
+    """As many rows as the data say, and one op more if there are many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(6, 8)
+        self.b = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.b(self.a(x).relu())
+        rows = x[x.sum(1) > 0]
+        return rows.flatten() if len(rows) > 100 else rows.flatten().abs()
+
+
+def _plan(model: nn.Module, x: Tensor) -> tp.Plan:
+    graph = build_graph(model, [Example(x)])
+    return build_plan(graph, random_choice(graph, 0.4))
+
+
+def test_what_was_kept_from_a_run_after_the_trace_is_followed() -> None:
+    model, x = keeps_positions().eval(), torch.randn(2, 3, 9, 9)
+    plan = _plan(model, x)
+    assert plan.parameters_removed
+    expected = model(x)
+    plan.check()
+    plan.exec()
+    assert model(x).shape == expected.shape
+    assert model.a.out_channels < 8
+
+
+def test_what_was_kept_and_would_not_fit_is_refused() -> None:
+    model, x = keeps_a_width().eval(), torch.randn(4, 6)
+    plan = _plan(model, x)
+    assert plan.parameters_removed
+    before = model(x)
+    with pytest.raises(StalePlanError, match="keeps something from a run since then"):
+        plan.exec()
+    assert torch.equal(model(x), before)
+    _plan(model, x).exec()  # planned anew, the table is pruned along
+    assert model(x).shape == before.shape
+    assert model.table is not None
+    assert model.table.shape == (model.a.out_features,) != (8,)
+
+
+def test_rows_that_the_data_decide_may_be_others_after_pruning() -> None:
+    torch.manual_seed(0)
+    model, x = picks_rows().eval(), torch.randn(40, 6)
+    plan = _plan(model, x)
+    assert plan.parameters_removed
+    rows = model(x).shape
+    plan.exec()
+    assert model(x).shape != rows, "this test needs data for which the rows differ"
