@@ -16,7 +16,7 @@ from torch_pruning.recovery.calibration import as_batches
 from torch_pruning.recovery.normalisation import reestimate_batch_norm
 from torch_pruning.recovery.options import Options
 from torch_pruning.recovery.reconstruct import Reconstruction, Solved, dense_targets
-from torch_pruning.recovery.weights import Refused, Solvable, solvable_weights
+from torch_pruning.recovery.weights import Refused, Solvable, losing_inputs, solvable_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def execute(
     graph = plan.graph
     plan.fits(graph.model)
     batches = as_batches(calibration, graph.example.inputs)
-    found, refused = solvable_weights(graph, plan)
+    found, refused = solvable_weights(graph, losing_inputs(graph, plan))
     wanted = _wanted(found, chosen)
     targets = dense_targets(graph, plan, batches, wanted, chosen) if wanted else None
     report = RecoveryReport(method, refused=tuple(refused) if wanted else ())

@@ -9,7 +9,7 @@ so that outputs [G, N, O] = rows @ weight^T + bias for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -83,6 +83,11 @@ class Call:
     def matrix(self) -> Tensor:
         """The weight as [G, O, columns]."""
         return self.reading.matrix(self, self.weight)
+
+    def layout(self) -> Callable[[Tensor], Tensor]:
+        """What brings any tensor of the weight's shape into the form of `matrix`."""
+        bare = replace(self, arguments=tuple(None if isinstance(a, Tensor) else a for a in self.arguments))
+        return lambda tensor: bare.reading.matrix(bare, tensor)
 
     def tensor(self, matrix: Tensor) -> Tensor:
         """A weight in the op's own shape from [G, O, columns]."""

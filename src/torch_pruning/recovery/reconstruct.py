@@ -285,8 +285,7 @@ class Reconstruction:
     def _solve(self, name: str, arrived: _Arrived) -> Solved:
         call = arrived.call
         fit, held_out = self.moments[name]
-        weight = self.wanted[name]
-        shifts = weight.bias is not None or weight.running_mean is not None or weight.module is not None
+        shifts = self.wanted[name].shifts
         found: Solution | None
         if self.options.method == "mean":
             found = mean_shift(fit, held_out) if shifts else None

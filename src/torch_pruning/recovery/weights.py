@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -33,6 +33,11 @@ class Solvable:
     module: str | None = None
     added: bool = False
 
+    @property
+    def shifts(self) -> bool:
+        """Whether there is a place for a shift of the outputs."""
+        return self.bias is not None or self.running_mean is not None or self.module is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
@@ -42,8 +47,8 @@ class Refused:
     reason: str
 
 
-def solvable_weights(graph: Graph, plan: Plan) -> tuple[dict[str, Solvable], list[Refused]]:
-    """What can be solved for, by name, in the order of the model's tensors; and what would have to be, and cannot."""
+def solvable_weights(graph: Graph, losing: Collection[str]) -> tuple[dict[str, Solvable], list[Refused]]:
+    """What can be solved for, by name, in the order of the model's tensors; and what of the `losing` cannot."""
     calls = graph.programs[0].calls
     readers: dict[int, list[Call]] = {}
     for call in calls:
@@ -51,7 +56,6 @@ def solvable_weights(graph: Graph, plan: Plan) -> tuple[dict[str, Solvable], lis
             readers.setdefault(value.index, []).append(call)
     found: dict[str, Solvable] = {}
     refused: list[Refused] = []
-    losing = _losing_inputs(graph, plan)
     modules = _modules_without_bias(graph.model)
     for name, value in graph.programs[0].program.state.items():
         reading = _only_products(value, readers.get(value.index, []))
@@ -94,7 +98,7 @@ def _only_reader(value: Value, readers: Mapping[int, list[Call]]) -> Call | None
     return found[0] if len(found) == 1 else None
 
 
-def _losing_inputs(graph: Graph, plan: Plan) -> set[str]:
+def losing_inputs(graph: Graph, plan: Plan) -> set[str]:
     """The tensors with a contracted dimension that shrinks."""
     shrinking = {(name, dim) for name, dims in plan.kept.items() for dim in dims}
     shrinking |= {(name, block.dim) for name, block in plan.blocks.items()}

@@ -1,0 +1,229 @@
+"""The criterion "reconstruction": which units the others can stand in for.
+
+Removing columns S of a weight W with inputs X, and solving anew for the columns that stay, raises |W X|^2 by
+
+    tr(W_S (H^-1)_SS^-1 W_S^T),    W <- W - W_S (H^-1)_SS^-1 (H^-1)_S:,    H = X X^T + damping
+
+(Hassibi & Stork, "Second order derivatives for network pruning: Optimal Brain Surgeon", 1992, equation 5, for one
+column; whole structures as in Kurtic et al., "ZipLM", 2023, equation 2). Units go one after another, or a small share
+at a time, each time those whose loss is smallest then; the score of a unit is what its removal cost. Losses are
+relative to the variance of the outputs and summed over the consumers of the group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torch_pruning.graph.graph import Graph, build_graph
+from torch_pruning.graph.groups import Group
+from torch_pruning.importance.base import Scores, lane_count
+from torch_pruning.importance.spread import group_entries
+from torch_pruning.importance.weight import MagnitudeScore
+from torch_pruning.progress import progress
+from torch_pruning.recovery.calibration import as_batches
+from torch_pruning.recovery.moments import Moments
+from torch_pruning.recovery.observe import Product, at_rest
+from torch_pruning.recovery.reconstruct import sample
+from torch_pruning.recovery.weights import Solvable, solvable_weights
+from torch_pruning.rules.call import CONTRACTED
+from torch_pruning.trace.substitute import named_tensors
+from torch_pruning.trace.tracer import Example
+
+DAMPING = 1e-3  # of the mean of the diagonal
+SHARE = 1 / 24  # of the units that are left, that go at once
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a weight reads: second moments [G, I, I] (about the means where an intercept is free), and how the weight is
+    laid out beside them."""
+
+    xx: Tensor
+    matrix: Tensor  # [G, O, I]
+    layout: Any  # weight-shaped tensor -> [G, O, I]
+
+
+class ReconstructionScore:
+    """The criterion: called with a group, it gives [lanes, units] scores; highest for units that the others cannot
+    stand in for. Groups that no weight reads directly (head dims of queries and keys) are scored by their share of
+    the squared weights.
+
+    Statistics are taken from the dense model once, when the object is made.
+
+    >>> import torch, torch_pruning as tp
+    >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+    >>> x = torch.randn(64, 4)
+    >>> score = ReconstructionScore(net, [x], example_inputs=x[:1])
+    >>> scores = tp.plan(net, x[:1], pruning_ratio=0.5, importance=score).summary().splitlines()[0]
+    >>> scores
+    '0: 8 -> 4'
+    """
+
+    def __init__(
+        self, model: nn.Module | Graph, calibration: Iterable[Any], *, example_inputs: Any = None, rows: int = 32_768
+    ) -> None:
+        graph = model if isinstance(model, Graph) else build_graph(model, [Example(example_inputs)])
+        weights, _ = solvable_weights(graph, ())
+        consumers = {m.tensor for group in graph.groups for m in group.members if m.role == CONTRACTED}
+        wanted = {name: weight for name, weight in weights.items() if name in consumers}
+        batches = as_batches(calibration, graph.example.inputs)
+        self.tensors = dict(named_tensors(graph.model))
+        self.inputs = _observed(graph, batches, wanted, max(64, rows // len(batches)))
+
+    def __call__(self, group: Group, tensors: Mapping[str, Tensor] | None = None) -> Scores:
+        readers = _readers(group, self.inputs)
+        if not readers:
+            return self._by_weights(group, tensors)
+        return eliminated(readers, lane_count(group), group.size)
+
+    def _by_weights(self, group: Group, tensors: Mapping[str, Tensor] | None) -> Scores:
+        if tensors is None:
+            tensors = self.tensors
+        squares = MagnitudeScore()(group, tensors).double().square()
+        return squares / squares.sum().clamp_min(1e-300)
+
+
+def _observed(graph: Graph, batches: Sequence[Any], wanted: Mapping[str, Solvable], most: int) -> dict[str, Inputs]:
+    """Second moments of the inputs of the wanted weights in the dense model."""
+    moments: dict[str, Moments] = {}
+    layouts: dict[str, Any] = {}
+
+    def visit(product: Product) -> None:
+        name, call = product.name, product.call
+        if name in wanted:
+            positions = call.positions(call.run())
+            x = call.rows(sample(positions, most, (name, product.use), len(moments)).to(call.x.device))
+            moments.setdefault(name, Moments()).add(x, x[..., :0])
+            layouts[name] = call
+
+    with at_rest(graph.model, graph.example) as runner, progress("Inputs of weights", total=len(batches)) as bar:
+        for batch in batches:
+            runner.run(batch, visit)
+            bar.advance()
+        return {
+            name: Inputs(
+                (found.centred()[0] if wanted[name].shifts else found.xx) / found.count,
+                layouts[name].matrix().detach().double(),
+                layouts[name].layout(),
+            )
+            for name, found in moments.items()
+        }
+
+
+# ---------------------------------------------------------------- elimination
+
+
+@dataclass(slots=True)
+class Reader:
+    """One weight, or one group of a grouped one, that reads a group's units: H^-1 [I, I], W [O, I], and which columns
+    each of its elements (lane * units + unit) has: [elements here, columns of one], -1 where one has fewer."""
+
+    inverse: Tensor
+    weight: Tensor
+    elements: Tensor
+    columns: Tensor
+    scale: float
+
+    def losses(self, total: int) -> Tensor:
+        """What removing each element alone would cost now: [total]."""
+        found = self.inverse.new_zeros(total)
+        width = self.columns.shape[1]
+        for some in torch.arange(len(self.elements)).split(max(1, 2**22 // (width * (width + len(self.weight))))):
+            found[self.elements[some]] = self._losses(self.columns[some])
+        return found
+
+    def _losses(self, columns: Tensor) -> Tensor:
+        own = columns >= 0
+        at = columns.clamp_min(0)
+        block = self.inverse[at[:, :, None], at[:, None, :]]  # (elements, columns, columns)
+        block = torch.where(own[:, :, None] & own[:, None, :], block, torch.zeros_like(block))
+        block = block + torch.diag_embed((~own).to(block))
+        weight = (self.weight[:, at] * own).permute(1, 2, 0)  # (elements, columns, outputs)
+        factor, _ = torch.linalg.cholesky_ex(block)
+        return torch.linalg.solve_triangular(factor, weight, upper=False).square().sum((1, 2)) * self.scale
+
+    def remove(self, gone: Tensor) -> None:
+        """Take these elements out, solve for the rest, and forget their columns."""
+        mine = torch.isin(self.elements, gone)
+        columns = self.columns[mine].flatten()
+        columns = columns[columns >= 0].unique()
+        if not len(columns):
+            return
+        factor = torch.linalg.cholesky(self.inverse[columns][:, columns])
+        towards = torch.linalg.solve_triangular(factor, self.inverse[columns], upper=False)
+        of_weight = torch.linalg.solve_triangular(factor, self.weight[:, columns].mT, upper=False)
+        stays = torch.ones(len(self.inverse), dtype=torch.bool, device=columns.device)
+        stays[columns] = False
+        place = stays.cumsum(0) - 1
+        self.weight = (self.weight - of_weight.mT @ towards)[:, stays]
+        self.inverse = (self.inverse - towards.mT @ towards)[stays][:, stays]
+        self.elements, self.columns = self.elements[~mine], self.columns[~mine]
+        self.columns = torch.where(self.columns >= 0, place[self.columns.clamp_min(0)], self.columns)
+
+
+def _readers(group: Group, inputs: Mapping[str, Inputs]) -> list[Reader]:
+    """The weights that contract the group's axis, one entry for each convolution group."""
+    none = lane_count(group) * group.size
+    found: list[Reader] = []
+    slots_of: dict[str, Tensor] = {}
+    for part in group_entries(group).parts:
+        if part.role == CONTRACTED and part.tensor in inputs:
+            shape = next(m for m in group.members if m.tensor == part.tensor).siblings
+            whole = torch.full([axis.size for axis in shape], none)
+            whole = slots_of.setdefault(part.tensor, whole)
+            part.of(whole).copy_(part.slots.expand_as(part.of(whole)))
+    for name, slots in slots_of.items():
+        of_weight = inputs[name]
+        layout = of_weight.layout(slots)[:, 0]  # (groups, columns): alike for all outputs of a group
+        variance = float(((of_weight.matrix @ of_weight.xx) * of_weight.matrix).sum())
+        for g, row in enumerate(layout.to(of_weight.xx.device)):
+            if (row < none).any():
+                found.append(_reader(of_weight.xx[g], of_weight.matrix[g], row, none, variance))
+    return found
+
+
+def _reader(xx: Tensor, weight: Tensor, row: Tensor, none: int, variance: float) -> Reader:
+    mean = xx.diagonal().mean().clamp_min(1e-300)
+    damped = xx + DAMPING * mean * torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
+    owned = (row < none).nonzero().flatten()
+    owned = owned[torch.argsort(row[owned], stable=True)]
+    elements, counts = torch.unique_consecutive(row[owned], return_counts=True)
+    columns = torch.full((len(elements), int(counts.max())), -1, device=row.device)
+    starts = counts.cumsum(0) - counts
+    at = torch.arange(len(owned), device=row.device) - starts.repeat_interleave(counts)
+    columns[torch.arange(len(elements), device=row.device).repeat_interleave(counts), at] = owned
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    return Reader(inverse, weight.clone(), elements, columns, 1 / max(variance, 1e-300))
+
+
+def eliminated(readers: list[Reader], lanes: int, units: int) -> Scores:
+    """What each unit's removal cost when its turn came, never less than those before it: [lanes, units].
+
+    Every lane loses equally many units at a time.
+    """
+    device = readers[0].inverse.device
+    scores = torch.zeros(lanes, units, dtype=torch.float64, device=device)
+    alive = torch.ones(lanes, units, dtype=torch.bool, device=device)
+    highest = torch.zeros(lanes, 1, dtype=torch.float64, device=device)
+    offsets = torch.arange(lanes, device=device)[:, None] * units
+    left = units
+    while left:
+        losses = torch.stack([reader.losses(lanes * units) for reader in readers]).sum(0).view(lanes, units)
+        losses = torch.where(alive, losses.double(), torch.full_like(scores, torch.inf))
+        cheapest = torch.topk(losses, max(1, int(left * SHARE)), dim=1, largest=False, sorted=True)
+        # Strictly rising, so that the order of removal is the order of the scores.
+        rising = torch.cummax(torch.cat([highest * (1 + 1e-9) + 1e-30, cheapest.values], 1), 1).values[:, 1:]
+        rising = rising * (1 + 1e-9 * torch.arange(1, rising.shape[1] + 1, device=device))
+        scores.scatter_(1, cheapest.indices, rising)
+        alive.scatter_(1, cheapest.indices, False)
+        highest = rising[:, -1:]
+        left -= cheapest.indices.shape[1]
+        if left:
+            for reader in readers:
+                reader.remove((cheapest.indices + offsets).flatten())
+    return scores
