@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -15,6 +16,9 @@ from torch_pruning.pruner.budget import KINDS
 from torch_pruning.pruner.decide import decide
 from torch_pruning.pruner.options import Options, Ratios, one_budget
 from torch_pruning.pruner.report import PruneReport
+from torch_pruning.recovery.calibration import read_once
+from torch_pruning.recovery.execute import execute
+from torch_pruning.recovery.selection import with_calibration
 from torch_pruning.trace.tracer import Example
 
 
@@ -39,6 +43,7 @@ def plan(
     follow: str = "head_dims",
     seed: int = 0,
     unused: str = "freeze",
+    calibration: Iterable[Any] | None = None,
 ) -> Plan:
     """Decide what goes; nothing is touched. One budget is given: `pruning_ratio`, the share of units to remove, or what
     the result may cost: at most 1 is the share to keep, above an absolute number.
@@ -49,7 +54,7 @@ def plan(
         macs: multiply-accumulates of one sample.
         params: elements of all parameters.
         memory: bytes of the parameters and, at their peak, of the activations of the example in evaluation mode.
-        importance: "magnitude", "l1", "random", another criterion, or a function of a group that gives [units] scores.
+        importance: "magnitude", "l1", "random", "reconstruction" (needs `calibration`), another criterion, or a function of a group that gives [units] scores.
         scope: who is compared with whom. "local": every group loses the same share. "global": all units are ranked
             together. "isomorphic": those of groups of the same structure are. "cost": the most importance that the
             budget buys.
@@ -65,6 +70,7 @@ def plan(
         follow: what gives way where the code ties a width to heads x head dim, "head_dims" or "heads".
         seed: of random scores.
         unused: parameters that never ran "freeze" what they could read; "ignore" is your word that they never will.
+        calibration: batches as the example inputs are given, no labels, for criteria that look at data.
 
     Raises:
         ValueError: for no or several budgets, values out of range, or names that match nothing.
@@ -96,6 +102,7 @@ def plan(
         seed=seed,
     )
     graph = model if isinstance(model, Graph) else build_graph(model, [Example(example_inputs)], unused)
+    options = replace(options, importance=with_calibration(importance, graph, calibration))
     return build_plan(graph, decide(graph, options))
 
 
@@ -112,14 +119,29 @@ def options_of(**given: Any) -> Options:
     return Options(budget, ignore=(ignore,) if single else tuple(ignore), **given)
 
 
-def prune(model: nn.Module, example_inputs: Any, *, optimizer: Any = None, **options: Any) -> PruneReport:
+def prune(
+    model: nn.Module,
+    example_inputs: Any,
+    *,
+    optimizer: Any = None,
+    calibration: Iterable[Any] | None = None,
+    recovery: str = "least_squares",
+    **options: Any,
+) -> PruneReport:
     """Plan and carry out, in place; the report prints a before/after table. Options are those of `plan`.
+
+    With `calibration`, batches as the example inputs are given and no labels, what is lost is then made up for as well
+    as the remaining weights can: `recovery` is "least_squares", "mean", "batch_norm" or "none" (see
+    `torch_pruning.recovery`).
 
     >>> import torch, torch_pruning as tp
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
     >>> tp.prune(net, torch.randn(1, 4), params=0.6).after.parameters
     30
     """
-    chosen = plan(model, example_inputs, **options)
-    chosen.exec(optimizer)
-    return PruneReport(chosen)
+    batches = None if calibration is None else read_once(calibration)
+    chosen = plan(model, example_inputs, calibration=batches, **options)
+    if batches is None:
+        chosen.exec(optimizer)
+        return PruneReport(chosen)
+    return PruneReport(chosen, execute(chosen, batches, method=recovery, optimizer=optimizer))

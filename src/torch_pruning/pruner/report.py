@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch_pruning.graph.cost import CostValue
 from torch_pruning.planning.plan import Plan
+from torch_pruning.recovery.execute import RecoveryReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,7 @@ class PruneReport:
     """The plan that was carried out; prints as a before/after table."""
 
     plan: Plan
+    recovery: RecoveryReport | None = None
 
     @property
     def before(self) -> CostValue:
@@ -46,4 +48,11 @@ class PruneReport:
             "exact" if not inexact else f"{len(inexact)} inexact, for instance {inexact[0].name}: {inexact[0].reason}"
         )
         console.print(f"{len(self.plan.groups)} groups pruned, {kind}", highlight=False)
+        if self.recovery is not None and self.recovery.solved:
+            rows = self.recovery.solved
+            before, after = (sum(getattr(row, when) for row in rows) / len(rows) for when in ("before", "after"))
+            console.print(
+                f"{len(rows)} weights solved for: of their outputs' variance {before:.1%} was wrong, {after:.1%} is",
+                highlight=False,
+            )
         return stream.getvalue()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor
@@ -29,6 +29,11 @@ def as_batches(calibration: Iterable[Any], example: Any) -> list[Any]:
     if not batches:
         raise CalibrationError("calibration must give at least one batch, found none: an exhausted iterator is empty")
     return batches
+
+
+def read_once(calibration: Iterable[Any]) -> Iterable[Any]:
+    """What can be gone through several times: an iterator as a list, anything else as it is."""
+    return list(calibration) if isinstance(calibration, Iterator) else calibration
 
 
 def _like(batch: Any, example: Any, number: int) -> Any:

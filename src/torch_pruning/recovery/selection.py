@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torch_pruning.errors import CalibrationError
 from torch_pruning.graph.graph import Graph, build_graph
 from torch_pruning.graph.groups import Group
 from torch_pruning.importance.base import Scores, lane_count
@@ -65,18 +66,25 @@ class ReconstructionScore:
     """
 
     def __init__(
-        self, model: nn.Module | Graph, calibration: Iterable[Any], *, example_inputs: Any = None, rows: int = 32_768
+        self,
+        model: nn.Module | Graph,
+        calibration: Iterable[Any],
+        *,
+        example_inputs: Any = None,
+        rows: int = 32_768,
+        damping: float = DAMPING,
     ) -> None:
         graph = model if isinstance(model, Graph) else build_graph(model, [Example(example_inputs)])
         weights, _ = solvable_weights(graph, ())
         consumers = {m.tensor for group in graph.groups for m in group.members if m.role == CONTRACTED}
         wanted = {name: weight for name, weight in weights.items() if name in consumers}
         batches = as_batches(calibration, graph.example.inputs)
+        self.damping = damping
         self.tensors = dict(named_tensors(graph.model))
         self.inputs = _observed(graph, batches, wanted, max(64, rows // len(batches)))
 
     def __call__(self, group: Group, tensors: Mapping[str, Tensor] | None = None) -> Scores:
-        readers = _readers(group, self.inputs)
+        readers = _readers(group, self.inputs, self.damping)
         if not readers:
             return self._by_weights(group, tensors)
         return eliminated(readers, lane_count(group), group.size)
@@ -86,6 +94,21 @@ class ReconstructionScore:
             tensors = self.tensors
         squares = MagnitudeScore()(group, tensors).double().square()
         return squares / squares.sum().clamp_min(1e-300)
+
+
+def with_calibration(importance: Any, graph: Graph, calibration: Iterable[Any] | None) -> Any:
+    """The importance; for the name "reconstruction" the criterion with its statistics.
+
+    Raises:
+        CalibrationError: for that name without calibration inputs.
+    """
+    if importance != "reconstruction":
+        return importance
+    if calibration is None:
+        raise CalibrationError(
+            "importance 'reconstruction' needs calibration inputs, found none: pass calibration=[batch, ...]"
+        )
+    return ReconstructionScore(graph, calibration)
 
 
 def _observed(graph: Graph, batches: Sequence[Any], wanted: Mapping[str, Solvable], most: int) -> dict[str, Inputs]:
@@ -166,7 +189,7 @@ class Reader:
         self.columns = torch.where(self.columns >= 0, place[self.columns.clamp_min(0)], self.columns)
 
 
-def _readers(group: Group, inputs: Mapping[str, Inputs]) -> list[Reader]:
+def _readers(group: Group, inputs: Mapping[str, Inputs], damping: float) -> list[Reader]:
     """The weights that contract the group's axis, one entry for each convolution group."""
     none = lane_count(group) * group.size
     found: list[Reader] = []
@@ -183,13 +206,17 @@ def _readers(group: Group, inputs: Mapping[str, Inputs]) -> list[Reader]:
         variance = float(((of_weight.matrix @ of_weight.xx) * of_weight.matrix).sum())
         for g, row in enumerate(layout.to(of_weight.xx.device)):
             if (row < none).any():
-                found.append(_reader(of_weight.xx[g], of_weight.matrix[g], row, none, variance))
+                damped = _damped(of_weight.xx[g], damping)
+                found.append(_reader(damped, of_weight.matrix[g], row, none, variance))
     return found
 
 
-def _reader(xx: Tensor, weight: Tensor, row: Tensor, none: int, variance: float) -> Reader:
+def _damped(xx: Tensor, damping: float) -> Tensor:
     mean = xx.diagonal().mean().clamp_min(1e-300)
-    damped = xx + DAMPING * mean * torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
+    return xx + damping * mean * torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
+
+
+def _reader(damped: Tensor, weight: Tensor, row: Tensor, none: int, variance: float) -> Reader:
     owned = (row < none).nonzero().flatten()
     owned = owned[torch.argsort(row[owned], stable=True)]
     elements, counts = torch.unique_consecutive(row[owned], return_counts=True)
