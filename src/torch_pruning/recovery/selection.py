@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch_pruning.errors import CalibrationError
 from torch_pruning.graph.graph import Graph, build_graph
 from torch_pruning.graph.groups import Group
-from torch_pruning.importance.base import Scores, lane_count
+from torch_pruning.importance.base import Scores
 from torch_pruning.importance.spread import group_entries
-from torch_pruning.importance.weight import MagnitudeScore
+from torch_pruning.importance.units import lane_count
 from torch_pruning.progress import progress
 from torch_pruning.recovery.calibration import as_batches
 from torch_pruning.recovery.moments import Moments
@@ -92,7 +92,9 @@ class ReconstructionScore:
     def _by_weights(self, group: Group, tensors: Mapping[str, Tensor] | None) -> Scores:
         if tensors is None:
             tensors = self.tensors
-        squares = MagnitudeScore()(group, tensors).double().square()
+        entries = group_entries(group)
+        own = {n: part.of(tensors[part.tensor].detach()).double().square() for n, part in enumerate(entries.parts)}
+        squares = entries.sum(own)
         return squares / squares.sum().clamp_min(1e-300)
 
 
