@@ -25,7 +25,7 @@ def lost(rows: Tensor, outputs: Tensor, kept: list[int]) -> float:
 def scores_of(net: nn.Module, x: Tensor, name: str, **options: float) -> Tensor:
     graph = tp.build_graph(net, [tp.Example(x[:2])])
     (group,) = (group for group in graph.groups if group.name == name)
-    return ReconstructionScore(graph, x.split(50), **options)(group)
+    return ReconstructionScore(graph, x.split(50), **options)(group, {})
 
 
 def test_the_first_removal_costs_what_the_regression_says() -> None:
@@ -74,7 +74,7 @@ def test_lanes_choose_for_themselves() -> None:
     x = torch.randn(60, 8, 16).double()
     graph = tp.build_graph(block, [tp.Example(x[:2])])
     (group,) = (g for g in graph.groups if any(m.tensor == "o.weight" for m in g.members) and g.size == 4 and g.lanes)
-    scores = ReconstructionScore(graph, x.split(20), damping=1e-9)(group)
+    scores = ReconstructionScore(graph, x.split(20), damping=1e-9)(group, {})
     assert scores.shape == (4, 4)
     assert int(scores[0].argmin()) in (0, 2)
     assert int(scores[1].argmin()) in (1, 3)
@@ -89,7 +89,7 @@ def test_channels_of_groups_of_a_convolution_choose_for_themselves() -> None:
     x = torch.randn(50, 3, 6, 6).double()
     graph = tp.build_graph(net, [tp.Example(x[:2])])
     (group,) = (g for g in graph.groups if g.size == 4)
-    scores = ReconstructionScore(graph, [x], damping=1e-9)(group)
+    scores = ReconstructionScore(graph, [x], damping=1e-9)(group, {})
     assert int(scores[0].argmin()) in (0, 3)
     assert int(scores[1].argmin()) in (1, 2)
     assert scores.min(1).values.max() < 1e-6
@@ -145,3 +145,21 @@ def test_the_name_needs_calibration_inputs_and_an_iterator_is_read_once() -> Non
     report = tp.prune(net, x[:1], pruning_ratio=0.5, importance="reconstruction", calibration=iter(x.split(16)))
     assert [row.rows for row in report.recovery.solved] == [64]
     assert "weights solved for" in str(report)
+
+
+def test_steps_recover_each_time() -> None:
+    """Four steps, each solved for anew in the coordinates that the one before left."""
+    net = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 3))
+    x = torch.randn(200, 6)
+    with torch.no_grad():
+        dense = net(x)
+    options = {"importance": "reconstruction", "pruning_ratio": 0.5}
+    pruner = tp.Pruner(net, x[:1], calibration=x.split(50), **options)
+    solved = [len(step.report.recovery.solved) for step in pruner.steps(3)]
+    assert solved == [2, 2, 2]
+    assert [layer.out_features for layer in (net[0], net[2])] == [8, 8]
+    with torch.no_grad():
+        assert (net(x) - dense).square().mean() < 0.05 * dense.var()
+    single = tp.Pruner(net, x[:1], pruning_ratio=0.5).step(calibration=[x])
+    assert single.report.recovery is not None
+    assert tp.Pruner(net, x[:1], pruning_ratio=0.5).step().report.recovery is None

@@ -17,7 +17,7 @@ from torch_pruning.pruner.decide import decide
 from torch_pruning.pruner.options import Options, Ratios, one_budget
 from torch_pruning.pruner.report import PruneReport
 from torch_pruning.recovery.calibration import read_once
-from torch_pruning.recovery.execute import execute
+from torch_pruning.recovery.execute import RecoveryReport, execute
 from torch_pruning.recovery.selection import with_calibration
 from torch_pruning.trace.tracer import Example
 
@@ -54,7 +54,8 @@ def plan(
         macs: multiply-accumulates of one sample.
         params: elements of all parameters.
         memory: bytes of the parameters and, at their peak, of the activations of the example in evaluation mode.
-        importance: "magnitude", "l1", "random", "reconstruction" (needs `calibration`), another criterion, or a function of a group that gives [units] scores.
+        importance: "magnitude", "l1", "random", "reconstruction" (needs `calibration`), another criterion, or a
+            function of a group that gives [units] scores.
         scope: who is compared with whom. "local": every group loses the same share. "global": all units are ranked
             together. "isomorphic": those of groups of the same structure are. "cost": the most importance that the
             budget buys.
@@ -141,7 +142,12 @@ def prune(
     """
     batches = None if calibration is None else read_once(calibration)
     chosen = plan(model, example_inputs, calibration=batches, **options)
-    if batches is None:
-        chosen.exec(optimizer)
-        return PruneReport(chosen)
-    return PruneReport(chosen, execute(chosen, batches, method=recovery, optimizer=optimizer))
+    return PruneReport(chosen, recovered(chosen, batches, recovery, optimizer))
+
+
+def recovered(plan: Plan, batches: Iterable[Any] | None, method: str, optimizer: Any) -> RecoveryReport | None:
+    """Carry a plan out; with calibration inputs, recover and say what came of it."""
+    if batches is not None:
+        return execute(plan, batches, method=method, optimizer=optimizer)
+    plan.exec(optimizer)
+    return None

@@ -11,10 +11,12 @@ from torch import nn
 from torch_pruning.graph.graph import Graph, build_graph
 from torch_pruning.planning.build import build_plan
 from torch_pruning.pruner.decide import Start, decide
-from torch_pruning.pruner.plan import options_of
+from torch_pruning.pruner.plan import options_of, recovered
 from torch_pruning.pruner.report import PruneReport
 from torch_pruning.pruner.schedule import Schedule, budget_of_step, check_schedule
 from torch_pruning.pruner.snapshot import Snapshot
+from torch_pruning.recovery.calibration import read_once
+from torch_pruning.recovery.selection import with_calibration
 from torch_pruning.trace.tracer import Example
 
 
@@ -35,7 +37,8 @@ class Pruner:
     the start, whatever has gone since.
 
     `schedule`: how far each step goes: "linear", "cubic" (fast first), a function of the share of steps done, or the
-    list of all budgets, which ends in the last. `optimizer` (or several) follows every step.
+    list of all budgets, which ends in the last. `optimizer` (or several) follows every step. With `calibration` each
+    step recovers as `tp.prune(calibration=...)` does.
 
     >>> import torch, torch_pruning as tp
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
@@ -56,6 +59,8 @@ class Pruner:
         schedule: Schedule = "linear",
         optimizer: Any = None,
         unused: str = "freeze",
+        calibration: Iterable[Any] | None = None,
+        recovery: str = "least_squares",
         **options: Any,
     ) -> None:
         self.options = options_of(**options)
@@ -64,6 +69,8 @@ class Pruner:
         self.optimizer = optimizer
         self.graph = model if isinstance(model, Graph) else build_graph(model, [Example(example_inputs)], unused)
         self.start = Start.of(self.graph)
+        self.calibration = None if calibration is None else read_once(calibration)
+        self.recovery = recovery
         self.current_step = 0
 
     @property
@@ -102,8 +109,10 @@ class Pruner:
                 self.current_step = done
                 return
 
-    def step(self, total: int | None = None) -> Step:
+    def step(self, total: int | None = None, *, calibration: Iterable[Any] | None = None) -> Step:
         """The next of `total` steps (by default one, or as many as the list of budgets has).
+
+        `calibration`: inputs to recover with after this step, in the place of those of the pruner.
 
         Raises:
             RuntimeError: after the last step.
@@ -116,11 +125,13 @@ class Pruner:
         dense = self.start.costs.get(self.options.budget.kind, 1.0)
         budget = budget_of_step(self.options.budget, self.schedule, number, total, dense)
         untouched = number == total and not self.graph.executed
-        choice = decide(self.graph, replace(self.options, budget=budget), None if untouched else self.start)
-        plan = build_plan(self.graph, choice)
-        plan.exec(self.optimizer)
+        batches = self.calibration if calibration is None else read_once(calibration)
+        importance = with_calibration(self.options.importance, self.graph, batches)
+        options = replace(self.options, budget=budget, importance=importance)
+        plan = build_plan(self.graph, decide(self.graph, options, None if untouched else self.start))
+        report = PruneReport(plan, recovered(plan, batches, self.recovery, self.optimizer))
         self.current_step = number
-        return Step(number, total, PruneReport(plan))
+        return Step(number, total, report)
 
     def _number(self, number: int | None) -> int:
         if number is None:

@@ -32,7 +32,6 @@ from torch_pruning.recovery.observe import Product, at_rest
 from torch_pruning.recovery.reconstruct import sample
 from torch_pruning.recovery.weights import Solvable, solvable_weights
 from torch_pruning.rules.call import CONTRACTED
-from torch_pruning.trace.substitute import named_tensors
 from torch_pruning.trace.tracer import Example
 
 DAMPING = 1e-3  # of the mean of the diagonal
@@ -80,18 +79,15 @@ class ReconstructionScore:
         wanted = {name: weight for name, weight in weights.items() if name in consumers}
         batches = as_batches(calibration, graph.example.inputs)
         self.damping = damping
-        self.tensors = dict(named_tensors(graph.model))
         self.inputs = _observed(graph, batches, wanted, max(64, rows // len(batches)))
 
-    def __call__(self, group: Group, tensors: Mapping[str, Tensor] | None = None) -> Scores:
+    def __call__(self, group: Group, tensors: Mapping[str, Tensor]) -> Scores:
         readers = _readers(group, self.inputs, self.damping)
         if not readers:
             return self._by_weights(group, tensors)
         return eliminated(readers, lane_count(group), group.size)
 
-    def _by_weights(self, group: Group, tensors: Mapping[str, Tensor] | None) -> Scores:
-        if tensors is None:
-            tensors = self.tensors
+    def _by_weights(self, group: Group, tensors: Mapping[str, Tensor]) -> Scores:
         entries = group_entries(group)
         own = {n: part.of(tensors[part.tensor].detach()).double().square() for n, part in enumerate(entries.parts)}
         squares = entries.sum(own)
