@@ -1,4 +1,4 @@
-"""Train a small residual network, prune it to half its multiply-accumulates, fine-tune it, and compare.
+"""Train a small residual network, prune it to a quarter of its multiply-accumulates, recover, fine-tune, and compare.
 
     python examples/demo.py            (or: make demo)
 
@@ -31,24 +31,30 @@ def run(epochs: int, fine_tuning_epochs: int, repeats: int, say: Callable[[str],
     train(model, optimizer, training, epochs)
     models = {"before": copy.deepcopy(model)}
 
-    # Decide, prove, and only then remove. The optimizer goes along: its moments shrink with the weights.
+    # Decide, prove, and only then remove.
     say("pruning")
-    plan = tp.plan(model, test.images[:8], macs=0.5, importance="magnitude")
+    calibration = training.images[:512].split(128)  # without their labels
+    plan = tp.plan(model, test.images[:8], macs=0.25, importance="reconstruction", calibration=calibration)
     verification = tp.verify(model, plan)
-    plan.exec(optimizer)
-    models["after pruning"] = copy.deepcopy(model)
+    models["pruned"] = copy.deepcopy(model)
+    plan.exec(model=models["pruned"])
+
+    # The same plan, and what is left solved for what is gone. The optimizer goes along: its moments shrink with the
+    # weights. In one call: tp.prune(model, images, macs=0.25, importance="reconstruction", calibration=calibration)
+    tp.recovery.reconstruct(plan, calibration, optimizer=optimizer)
+    models["recovered"] = copy.deepcopy(model)
 
     for group in optimizer.param_groups:
         group["lr"] /= 2
     say(f"fine-tuning for {fine_tuning_epochs} epochs")
     train(model, optimizer, training, fine_tuning_epochs)
-    models["after fine-tuning"] = model
+    models["fine-tuned"] = model
 
     say("measuring")
     columns = list(models.values())
-    macs = [plan.before.macs, plan.after.macs, plan.after.macs]
+    macs = [plan.before.macs, *[plan.after.macs] * 3]
     latencies = latencies_ms(columns, test.images[:LATENCY_BATCH], repeats)
-    result = Table("", title="DigitsNet, pruned to half its MACs")
+    result = Table("", title="DigitsNet, pruned to a quarter of its MACs")
     for title in models:
         result.add_column(title, justify="right")
     result.add_row("parameters", *(f"{sum(p.numel() for p in column.parameters()):,}" for column in columns))
@@ -69,7 +75,7 @@ def caption(verification: tp.Verification) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Train, prune to half the MACs, fine-tune, and compare.")
+    parser = argparse.ArgumentParser(description="Train, prune to a quarter of the MACs, recover, fine-tune.")
     parser.add_argument("--epochs", type=int, default=6, help="of training")
     parser.add_argument("--fine-tuning-epochs", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=30, help="of the measurement of latency")

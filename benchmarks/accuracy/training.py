@@ -34,8 +34,15 @@ class Data:
 
     def calibration(self, seed: int, batch: int = 128) -> list[Tensor]:
         """Batches of training images, drawn anew for each seed; no labels."""
-        chosen = torch.randperm(len(self.training), generator=torch.Generator().manual_seed(seed))
-        return list(self.training[chosen[:CALIBRATION_IMAGES]].split(batch))
+        return list(self.training[self._chosen(seed)].split(batch))
+
+    def calibration_labels(self, seed: int, batch: int = 128) -> list[Tensor]:
+        """Their labels, for methods that need some."""
+        return list(self.training_labels[self._chosen(seed)].split(batch))
+
+    def _chosen(self, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randperm(len(self.training), generator=generator)[:CALIBRATION_IMAGES]
 
 
 def fashion_mnist() -> Data:
