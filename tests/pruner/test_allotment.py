@@ -156,7 +156,7 @@ def test_more_than_max_pruning_ratio_is_an_error_that_names_it() -> None:
 def test_scores_that_are_not_numbers_are_an_error_in_every_scope(scope: str) -> None:
     model = chain(4, 10, 20, 3)
     model[2].weight.data[4] = float("nan")
-    with pytest.raises(ValueError, match=r"scores of .* must be finite, found \d+ that are not"):
+    with pytest.raises(ValueError, match=r"scores of .* must be finite, found \d+"):
         tp.plan(model, X, pruning_ratio=0.3, scope=scope)
 
 
