@@ -61,8 +61,8 @@ def build_plan(graph: Graph, choice: Choice) -> Plan:
         groups,
         graph.cost(),
         graph.cost(counts),
-        graph,
-        choice,
+        graph=graph,
+        choice=choice,
     )
 
 

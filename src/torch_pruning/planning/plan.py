@@ -55,6 +55,15 @@ class GroupChange:
     reason: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds of one run of the example: of the model before, as predicted, and as measured on a pruned copy."""
+
+    before: float
+    predicted: float
+    measured: float
+
+
 @dataclass(slots=True)
 class Plan:
     """What will be removed, in the coordinates of the model as it was when the plan was made.
@@ -72,6 +81,7 @@ class Plan:
     groups: tuple[GroupChange, ...] = ()
     before: CostValue | None = None
     after: CostValue | None = None
+    latency: Latency | None = field(default=None, compare=False)
     graph: Graph | None = field(default=None, repr=False, compare=False)
     choice: Choice | None = field(default=None, repr=False, compare=False)
 
@@ -158,6 +168,9 @@ class Plan:
         if self.before is not None and self.after is not None:
             lines.append(f"parameters {self.before.parameters:,} -> {self.after.parameters:,}")
             lines.append(f"MACs       {self.before.macs:,} -> {self.after.macs:,}")
+        if self.latency is not None:
+            of = self.latency
+            lines.append(f"latency    {of.before:.2f} ms -> {of.predicted:.2f} predicted, {of.measured:.2f} measured")
         return "\n".join(lines)
 
     def __str__(self) -> str:

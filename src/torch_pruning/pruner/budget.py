@@ -12,7 +12,7 @@ from torch_pruning.errors import BudgetError
 from torch_pruning.pruner.candidates import Candidates, Pool, Ranking
 from torch_pruning.pruner.costs import Cost
 
-KINDS = ("pruning_ratio", "macs", "params", "memory")
+KINDS = ("pruning_ratio", "macs", "params", "memory", "latency")
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,12 +50,21 @@ def decide(graph: Graph, options: Options, start: Start | None = None) -> Choice
         BudgetError: for a budget that cannot be met, with the closest reachable value.
         ValueError: for scores that are not numbers, or options that name nothing.
     """
+    clusters, parts = candidates_of(graph, options)
+    scores = scores_of(graph, clusters, options)
+    return best_units(graph, allot(graph, clusters, scores, parts, options, start), scores)
+
+
+def candidates_of(graph: Graph, options: Options) -> tuple[list[Cluster], list[Pool]]:
+    """The clusters that may lose units, and which of them share a ranking or a ratio."""
     clusters, asked = select(graph, options, ignored_axes(graph, options.ignore))
-    importance = resolve_importance(options.importance, options.seed)
+    return clusters, pools(graph, clusters, asked, options.scope)
+
+
+def scores_of(graph: Graph, clusters: list[Cluster], options: Options) -> dict[Free, Scores]:
+    """The scores of all their axes."""
     axes = [axis for cluster in clusters for axis in cluster.axes]
-    scores = score_axes(graph, axes, importance, ModelTensors(graph.model))
-    counts = allot(graph, clusters, scores, pools(graph, clusters, asked, options.scope), options, start)
-    return best_units(graph, counts, scores)
+    return score_axes(graph, axes, resolve_importance(options.importance, options.seed), ModelTensors(graph.model))
 
 
 def allot(
@@ -65,14 +74,17 @@ def allot(
     parts: list[Pool],
     options: Options,
     start: Start | None = None,
+    target: Target | None = None,
 ) -> dict[Free, int]:
-    """How many units each axis of the clusters keeps. `parts` index into `clusters`.
+    """How many units each axis of the clusters keeps. `parts` index into `clusters`; `target` is what the budget of the
+    options limits, if the caller has it already.
 
     Comparisons in the model's code may look at several counts at once; clusters whose counts together would flip
     one stay whole, and the others make up for them.
     """
     candidates = table(graph, clusters, scores, options.rounding, start)
-    target = None if options.budget.kind == "pruning_ratio" else target_of(graph, clusters, options.budget, start)
+    if target is None and options.budget.kind != "pruning_ratio":
+        target = target_of(graph, clusters, options.budget, start)
     held: set[int] = set()
     while True:
         now = [*_without(parts, held), *(Pool((index,), 0.0) for index in held)]

@@ -41,9 +41,7 @@ class Options:
         if self.scope not in SCOPES:
             raise ValueError(f"scope must be one of {list(SCOPES)}, found {self.scope!r}")
         if self.scope == "cost" and self.budget.kind == "pruning_ratio":
-            raise ValueError(
-                "scope 'cost' weighs importance against a cost, found pruning_ratio: give macs, params or memory"
-            )
+            raise ValueError("scope 'cost' weighs importance against a cost, found pruning_ratio: give one of a cost")
         for name in ("round_to", "minimum"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:

@@ -13,7 +13,8 @@ from torch_pruning.graph.ignored import Ignored
 from torch_pruning.planning.build import build_plan
 from torch_pruning.planning.plan import Plan
 from torch_pruning.pruner.budget import KINDS
-from torch_pruning.pruner.decide import decide
+from torch_pruning.pruner.decide import Start, decide
+from torch_pruning.pruner.latency.meet import meet_latency
 from torch_pruning.pruner.options import Options, Ratios, one_budget
 from torch_pruning.pruner.report import PruneReport
 from torch_pruning.recovery.calibration import read_once
@@ -30,6 +31,7 @@ def plan(
     macs: float | None = None,
     params: float | None = None,
     memory: float | None = None,
+    latency: float | None = None,
     importance: Any = "magnitude",
     scope: str = "local",
     ratios: Ratios | None = None,
@@ -54,6 +56,9 @@ def plan(
         macs: multiply-accumulates of one sample.
         params: elements of all parameters.
         memory: bytes of the parameters and, at their peak, of the activations of the example in evaluation mode.
+        latency: milliseconds of one run of the example in evaluation mode, on the device and with the number of threads
+            at hand. Times of ops are measured, kept in a cache folder (TORCH_PRUNING_CACHE), and set right by
+            measuring pruned copies of the model.
         importance: "magnitude", "l1", "random", "reconstruction" (needs `calibration`), another criterion, or a
             function of a group that gives [units] scores.
         scope: who is compared with whom. "local": every group loses the same share. "global": all units are ranked
@@ -89,6 +94,7 @@ def plan(
         macs=macs,
         params=params,
         memory=memory,
+        latency=latency,
         importance=importance,
         scope=scope,
         ratios=ratios,
@@ -104,7 +110,14 @@ def plan(
     )
     graph = model if isinstance(model, Graph) else build_graph(model, [Example(example_inputs)], unused)
     options = replace(options, importance=with_calibration(importance, graph, calibration))
-    return build_plan(graph, decide(graph, options))
+    return plan_of(graph, options)
+
+
+def plan_of(graph: Graph, options: Options, start: Start | None = None) -> Plan:
+    """The plan that meets the options. Shares refer to `start`, or to the model as it is."""
+    if options.budget.kind == "latency":
+        return meet_latency(graph, options, start)
+    return build_plan(graph, decide(graph, options, start))
 
 
 def options_of(**given: Any) -> Options:

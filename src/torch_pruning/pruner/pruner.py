@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 
 from torch_pruning.graph.graph import Graph, build_graph
-from torch_pruning.planning.build import build_plan
-from torch_pruning.pruner.decide import Start, decide
-from torch_pruning.pruner.plan import options_of, recovered
+from torch_pruning.pruner.decide import Start
+from torch_pruning.pruner.latency.clock import device_of, model_milliseconds
+from torch_pruning.pruner.plan import options_of, plan_of, recovered
 from torch_pruning.pruner.report import PruneReport
 from torch_pruning.pruner.schedule import Schedule, budget_of_step, check_schedule
 from torch_pruning.pruner.snapshot import Snapshot
@@ -69,6 +69,9 @@ class Pruner:
         self.optimizer = optimizer
         self.graph = model if isinstance(model, Graph) else build_graph(model, [Example(example_inputs)], unused)
         self.start = Start.of(self.graph)
+        if self.options.budget.kind == "latency":
+            now = model_milliseconds(self.model, self.graph.example, device_of(self.model))
+            self.start = replace(self.start, costs={**self.start.costs, "latency": now})
         self.calibration = None if calibration is None else read_once(calibration)
         self.recovery = recovery
         self.current_step = 0
@@ -128,7 +131,7 @@ class Pruner:
         batches = self.calibration if calibration is None else read_once(calibration)
         importance = with_calibration(self.options.importance, self.graph, batches)
         options = replace(self.options, budget=budget, importance=importance)
-        plan = build_plan(self.graph, decide(self.graph, options, None if untouched else self.start))
+        plan = plan_of(self.graph, options, None if untouched else self.start)
         report = PruneReport(plan, recovered(plan, batches, self.recovery, self.optimizer))
         self.current_step = number
         return Step(number, total, report)

@@ -40,6 +40,10 @@ class PruneReport:
             ("MACs", self.before.macs, self.after.macs),
         ):
             table.add_row(name, f"{before:,}", f"{after:,}", f"{after / before:.1%}" if before else "")
+        if self.plan.latency is not None:
+            of = self.plan.latency
+            table.add_row("ms, predicted", f"{of.before:.2f}", f"{of.predicted:.2f}", f"{of.predicted / of.before:.1%}")
+            table.add_row("ms, measured", f"{of.before:.2f}", f"{of.measured:.2f}", f"{of.measured / of.before:.1%}")
         inexact = [group for group in self.plan.groups if not group.exact]
         stream = io.StringIO()
         console = Console(file=stream, width=100)
