@@ -139,8 +139,8 @@ def write(found: list[dict[str, Any]], first: list[tuple[str, float, float, floa
     text = [
         heading("Latency budgets", machine("torch", "torchvision")),
         "One image of 224 x 224, random weights, magnitude as importance. `predicted` is the plan's, made before its",
-        f"model was measured; `before` and `measured` are medians of {turns} readings afterwards, whole and pruned models",
-        "in turns, in processor time of the one thread. `importance kept`: the sum of the scores of what stays.",
+        f"model was measured; `before` and `measured` are medians of {turns} readings afterwards, whole and pruned",
+        "models in turns, in processor time of the one thread. `importance kept`: the sum of the scores of what stays.",
         "",
         table(COLUMNS, [[str(row[column]) for column in COLUMNS] for row in found]),
         "",

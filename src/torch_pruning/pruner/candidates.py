@@ -154,19 +154,20 @@ class Ranking:
 
     def _nearer(self, gone: Tensor, taken: int, left: float) -> Tensor:
         """What remains to the goal goes in smaller pieces from further up the ranking, or in one piece too many."""
+        owners, units = self.owners[taken:], self.units[taken:]
         blocked: set[int] = set()
-        smallest = (float(self.units[taken]), int(self.owners[taken]))
-        for owner, units in zip(self.owners[taken:].tolist(), self.units[taken:].tolist(), strict=True):
-            if left < 0.5:
-                return gone
-            if owner in blocked:
-                continue
-            if units <= left + 1e-6:
+        place = 0
+        while left >= 0.5 and place < len(units):
+            fitting = (units[place:] <= left + 1e-6).nonzero().flatten()
+            if not len(fitting):
+                break
+            blocked.update(owners[place : place + int(fitting[0])].tolist())
+            place += int(fitting[0])
+            if (owner := int(owners[place])) not in blocked:
                 gone[owner] += 1
-                left -= units
-            else:
-                blocked.add(owner)
-                smallest = min(smallest, (units, owner))
-        if smallest[0] - left < left and smallest[1] in blocked:
-            gone[smallest[1]] += 1
+                left -= float(units[place])
+            place += 1
+        smallest = int(units.argmin())
+        if left >= 0.5 and float(units[smallest]) < 2 * left and gone[owners[smallest]] < self.top[owners[smallest]]:
+            gone[owners[smallest]] += 1
         return gone
