@@ -1,6 +1,6 @@
 """Structural pruning for PyTorch: find which channels, heads and widths are coupled, and remove them physically."""
 
-from torch_pruning import importance, recovery, strategy, utils
+from torch_pruning import importance, pruner, recovery, strategy, utils
 from torch_pruning.dependency import Dependency, DependencyGraph, DependencyPlan, Node
 from torch_pruning.dependency import PruningGroup as Group
 from torch_pruning.graph.graph import Graph, build_graph
@@ -42,6 +42,7 @@ from torch_pruning.layers import (
 )
 from torch_pruning.planning.plan import Plan
 from torch_pruning.planning.verify import Verification, verify
+from torch_pruning.pruner import function
 from torch_pruning.pruner.plan import plan, prune
 from torch_pruning.pruner.pruner import Pruner
 from torch_pruning.pruner.report import PruneReport
@@ -78,6 +79,7 @@ __all__ = [
     "SoftPruning",
     "Verification",
     "build_graph",
+    "function",
     "importance",
     "mask_bias",
     "mask_weight",
@@ -114,6 +116,7 @@ __all__ = [
     "prune_prelu_out_channels",
     "prune_related_conv",
     "prune_related_linear",
+    "pruner",
     "recovery",
     "register_rule",
     "strategy",

@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch_pruning.axes.expression import Free, Reason, leaves
 from torch_pruning.axes.positions import Choice
 from torch_pruning.dependency.closure import Asked, require_counts, require_whole_groups, units_behind
+from torch_pruning.dependency.customized import customized_layers, pruner_of
 from torch_pruning.dependency.flow import Flow
 from torch_pruning.dependency.group import PruningGroup
 from torch_pruning.dependency.history import History, entry_of, replay, units_entry
@@ -58,6 +59,7 @@ class DependencyGraph:
         self._protected: dict[Free, Reason] = {}
         self._parameter_dims: dict[int, int] = {}
         self._history: History = []
+        self._registered: dict[Any, Any] = {}
 
     def build_dependency(
         self,
@@ -66,6 +68,7 @@ class DependencyGraph:
         forward_fn: Callable[[nn.Module, Any], Any] | None = None,
         output_transform: Callable[[Any], Any] | None = None,
         unwrapped_parameters: Any = None,
+        customized_pruners: Mapping[Any, Any] | None = None,
         ignored_layers: Iterable[nn.Module] | None = None,
         ignored_params: Iterable[nn.Parameter] | None = None,
         verbose: bool = True,
@@ -76,13 +79,15 @@ class DependencyGraph:
         `example_inputs`: a tensor, a tuple of positional or a dict of keyword arguments. `forward_fn(model, inputs)`
         calls the model otherwise. `output_transform` picks the outputs. `unwrapped_parameters`, {parameter: dim}, is
         accepted and not needed: every parameter is found. It says which dimension `prune_parameter_out_channels` means
-        for a Parameter, the last otherwise. The outputs of `ignored_layers` and all of `ignored_params` stay. `verbose`
+        for a Parameter, the last otherwise. `customized_pruners`, {type of layer or layer: pruner}: as
+        `register_customized_layer` says. The outputs of `ignored_layers` and all of `ignored_params` stay. `verbose`
         warns of operators without a rule. `unused="ignore"` is your word that what the example does not reach will
         never run.
 
         The model and its inputs are not changed. What the model itself raises passes through.
         """
-        graph = build_graph(model, [Example(example_inputs, forward_fn, output_transform)], unused)
+        customized = customized_layers(model, {**self._registered, **(customized_pruners or {})})
+        graph = build_graph(model, [Example(example_inputs, forward_fn, output_transform, customized)], unused)
         protected = _protected_axes(graph, list(ignored_layers or ()), list(ignored_params or ()))
         unruled = graph.ops_without_rule()
         if verbose and unruled:
@@ -96,6 +101,23 @@ class DependencyGraph:
         self._history = []
         self.flows = [Flow(inferred) for inferred in graph.programs]
         return self
+
+    def register_customized_layer(self, layer_type_or_instance: Any, layer_pruner: Any) -> None:
+        """Have layers of this type (or this layer) pruned by a `BasePruningFunc` of yours; before `build_dependency`.
+
+        The layer counts as one operation on one width, whatever runs inside. Its pruner says how wide its two sides
+        are, and, by having one function for both, that channels go through it one by one. Groups with such a layer are
+        not called exact: what the layer computes is known to its pruner only.
+        """
+        self._registered[layer_type_or_instance] = layer_pruner
+
+    def function_of(self, layer: Any, outputs: bool) -> PruningFunction | None:
+        """The function that prunes the outputs (or inputs) of a layer, a user's own first; None for an unknown kind."""
+        pruner = pruner_of(self.graph, layer)
+        if pruner is None:
+            return function_of(layer, outputs)
+        function: PruningFunction = pruner.prune_out_channels if outputs else pruner.prune_in_channels
+        return function
 
     # ---- what there is
 
@@ -204,7 +226,7 @@ class DependencyGraph:
         own = {id(inner) for layer in ignored for inner in layer.modules()}
         seen: set[Free] = set()
         for layer in self.layers_from_the_end(tuple(root_module_types)):
-            function = function_of(layer, outputs=True)
+            function = self.function_of(layer, outputs=True)
             if function is None or id(layer) in own:
                 continue
             root = self.root(layer, function)
@@ -293,6 +315,9 @@ class DependencyGraph:
         module = getattr(module, "module", module) if isinstance(module, Node) else module
         if isinstance(module, nn.Parameter):
             return int(module.shape[self._parameter_dims.get(id(module), -1)])
+        pruner = None if self._graph is None else pruner_of(self._graph, module)
+        if pruner is not None:
+            return int(pruner.get_out_channels(module) if outputs else pruner.get_in_channels(module))
         return width_of(module, outputs)
 
     def is_out_channel_pruning_fn(self, fn: PruningFunction) -> bool:
@@ -310,7 +335,7 @@ class DependencyGraph:
         nodes: dict[Any, Node] = {
             layer: Node(path, repr(layer), layer)
             for path, layer in model.named_modules()
-            if function_of(layer, outputs=True) is not None
+            if self.function_of(layer, outputs=True) is not None
         }
         for name, parameter in model.named_parameters():
             path = name.rpartition(".")[0]

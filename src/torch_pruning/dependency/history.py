@@ -14,7 +14,7 @@ from torch import nn
 from torch_pruning.axes.positions import Choice, Kept
 from torch_pruning.dependency.closure import Asked, units_behind
 from torch_pruning.dependency.rows import Root, parameter_at, removed_positions, through_lanes
-from torch_pruning.dependency.sides import function_of, is_of_inputs
+from torch_pruning.dependency.sides import is_of_inputs
 from torch_pruning.errors import PruningError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def replay(owner: DependencyGraph, entry: Entry) -> None:
         raise ValueError(f"an entry must be [name, is_out, idxs] or {{'units': ...}}; found {entry!r}")
     name, is_out, idxs = entry
     layer = _layer(owner, name)
-    function = function_of(layer, outputs=bool(is_out))
+    function = owner.function_of(layer, outputs=bool(is_out))
     if function is None:
         raise ValueError(f"{name} must be a layer that can be pruned; found {layer!r}: was the history of this model?")
     group = owner.get_pruning_group(layer, function, idxs)

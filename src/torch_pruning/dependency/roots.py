@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from torch_pruning.axes.expression import Axis
+from torch_pruning.axes.expression import Axis, resolve
 from torch_pruning.dependency.rows import Root
 from torch_pruning.dependency.sides import PruningFunction, held_tensor, side_meant, width_axis
 from torch_pruning.errors import PositionError, StalePlanError
@@ -33,6 +33,8 @@ def find_root(graph: Graph, layer: Any, prune_fn: PruningFunction, parameter_dim
             f"the layer must be a module of the model given to build_dependency; found {layer!r}, "
             "which is not in it: take it from the model itself"
         )
+    if path in graph.customized:
+        return _root_of_customized(graph, path, layer, prune_fn)
     shared = isinstance(layer, nn.PReLU) and layer.num_parameters == 1  # one weight for all channels
     for attribute, dim in side_meant(prune_fn, layer).dims(layer).items():
         held = held_tensor(layer, attribute)
@@ -44,6 +46,19 @@ def find_root(graph: Graph, layer: Any, prune_fn: PruningFunction, parameter_dim
     raise PositionError(
         f"the layer must hold a tensor with one entry per channel; found none in {path} ({layer!r}): "
         "prune the layer that makes its input"
+    )
+
+
+def _root_of_customized(graph: Graph, path: str, layer: nn.Module, prune_fn: PruningFunction) -> Root:
+    assert graph.example.customized is not None
+    pruner, call = graph.example.customized.pruners[path], graph.customized[path]
+    if prune_fn == pruner.prune_out_channels:
+        return Root(path, layer, prune_fn, "", 0, resolve(call.leaving))
+    if prune_fn == pruner.prune_in_channels:
+        return Root(path, layer, prune_fn, "", 0, resolve(call.entering))
+    raise TypeError(
+        f"a customized layer is pruned by its own pruner; found {prune_fn!r} for {path}: pass "
+        f"prune_out_channels or prune_in_channels of {pruner!r}"
     )
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from torch_pruning import layers
-from torch_pruning.axes.expression import Axis, Free, leaves, product
+from torch_pruning.axes.expression import Axis, Free, leaves, product, resolve
 from torch_pruning.axes.positions import Choice, kept_positions, lanes_within
 from torch_pruning.dependency.flow import Flow, Port, Visit
 from torch_pruning.dependency.sides import (
@@ -18,6 +18,7 @@ from torch_pruning.dependency.sides import (
     PruningFunction,
     attribute_behind,
     group_axis,
+    is_of_inputs,
     operator_step,
     prune_buffer,
     prune_parameter,
@@ -30,6 +31,7 @@ from torch_pruning.planning.plan import Plan
 from torch_pruning.trace.program import Call
 
 TensorDim = tuple[str, int]
+CUSTOMIZED = "torch.customized_layer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +184,8 @@ class _Writer:
         self.open: dict[TensorDim, None] = dict.fromkeys(affected)
         self.affected = frozenset(affected)
         # Whole groups of a convolution lie on the other dimension of its weight than the one asked for.
-        dims = sorted(range(len(graph.axes[root.tensor])), key=lambda dim: dim != root.dim)
-        entries = [(root.tensor, dim) for dim in dims]
+        dims = sorted(range(len(graph.axes.get(root.tensor, ()))), key=lambda dim: dim != root.dim)
+        entries = [(root.tensor, dim) for dim in dims] or [(root.tensor, root.dim)]
         self.entry = next((entry for entry in entries if entry in self.affected), entries[0])
         self.affected_layers = {owner.path for owner in (self.owner(*entry) for entry in affected) if owner.layer}
         self.operators: set[tuple[Any, ...]] = set()
@@ -195,7 +197,7 @@ class _Writer:
     def write_root(self) -> None:
         """The first row: what the user called, on the layer the user named."""
         root = self.root
-        mine = self.owner(*self.entry)
+        mine = self.owner(*self.entry) if root.tensor else None
         covered = [entry for entry in self.open if self.owner(*entry) == mine]
         self._write(Dependency(root.function, root.function, root.node, root.node), root.axis, covered)
 
@@ -218,6 +220,11 @@ class _Writer:
     def _starts(self, flow: Flow) -> Iterator[tuple[Call, Port]]:
         """The root, then whatever no path from it has reached."""
         state = flow.inferred.program.state
+        for call in flow.inferred.calls:
+            if not self.root.tensor and call.op == CUSTOMIZED and call.args[2] == self.root.path:
+                end = call.inputs()[0] if is_of_inputs(self.root.function) else call.results()[0]
+                axes = axes_of(end, flow.inferred, self.graph.axes)
+                yield from ((call, (end.index, dim)) for dim, axis in enumerate(axes) if axis is self.root.axis)
         for tensor, dim in [self.entry, *self.open]:
             value = state.get(tensor)
             if value is None or ((tensor, dim) != self.entry and (tensor, dim) not in self.open):
@@ -233,7 +240,9 @@ class _Writer:
         owners = {entry: self.owner(*entry) for entry in state if entry[0] in self.graph.axes}
         inside = self._layer_of(visit.call.where.module)
         step = (trigger, source)
-        if not inside and (not owners or any(owner.layer is None for owner in owners.values())):
+        if visit.call.op == CUSTOMIZED:
+            step = self._customized(visit, flow, trigger, source)
+        elif not inside and (not owners or any(owner.layer is None for owner in owners.values())):
             step = self._operator(visit, flow, trigger, source, earlier)
             trigger, source = step
         elif owners:
@@ -297,8 +306,31 @@ class _Writer:
             self._write(Dependency(trigger, handler, source, node), axis, [])
         return handler, node
 
+    def _customized(
+        self, visit: Visit, flow: Flow, trigger: PruningFunction, source: Node
+    ) -> tuple[PruningFunction, Node]:
+        """A row for a layer that its user prunes, under the user's function."""
+        path = visit.call.args[2]
+        layer = self.modules[path]
+        assert self.graph.example.customized is not None
+        pruner = self.graph.example.customized.pruners[path]
+        call = self.graph.customized[path]
+        results = {value.index for value in visit.call.results()}
+        outputs = call.coupled or any(index in results for index, _ in visit.ports)
+        handler = pruner.prune_out_channels if outputs else pruner.prune_in_channels
+        node = Node(path, repr(layer), layer)
+        if path != self.root.path and (path, outputs) not in self.operators:
+            self.operators.add((path, outputs))
+            axis = resolve(call.leaving if outputs else call.entering)
+            cuts = () if self.plan is None else self.plan.customized
+            removed = sum(cut.removed for cut in cuts if (cut.path, cut.outputs) == (path, outputs))
+            self._row(Dependency(trigger, handler, source, node), axis, removed)
+        return handler, node
+
     def _write(self, dependency: Dependency, axis: Axis, covered: Sequence[TensorDim]) -> None:
-        num_pruned = sum(self._shrink(tensor, dim) for tensor, dim in covered)
+        self._row(dependency, axis, sum([self._shrink(tensor, dim) for tensor, dim in covered]))
+
+    def _row(self, dependency: Dependency, axis: Axis, num_pruned: int) -> None:
         name = self.going.naming
         named = replace(dependency, trigger=name(dependency.trigger), handler=name(dependency.handler))
         self.rows.append(Row(named, self._removed(axis), num_pruned, axis))

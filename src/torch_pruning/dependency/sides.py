@@ -161,13 +161,15 @@ def channels_function(function: PruningFunction) -> PruningFunction:
 
 def is_of_inputs(function: PruningFunction) -> bool:
     """Whether a function prunes the inputs of a layer that has outputs of another width."""
-    return channels_function(function) in _INPUTS
+    own = getattr(function, "__name__", "") == "prune_in_channels"  # of a user's pruner
+    return own or channels_function(function) in _INPUTS
 
 
 def is_of_outputs(function: PruningFunction) -> bool:
     """Whether a function prunes the outputs of a layer. Norms, embeddings and the like have one width: it is this."""
-    known = {*_BY_FUNCTION, *_SAME, *_SAME.values()}
-    return callable(function) and function in known and not is_of_inputs(function)
+    own = getattr(function, "__name__", "") == "prune_out_channels"
+    known = own or (callable(function) and function in {*_BY_FUNCTION, *_SAME, *_SAME.values()})
+    return known and not is_of_inputs(function)
 
 
 def side_meant(function: PruningFunction, layer: Any) -> Side:

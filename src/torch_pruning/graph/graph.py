@@ -25,6 +25,7 @@ from torch_pruning.graph.repair import Repair
 from torch_pruning.graph.settle import settle
 from torch_pruning.graph.unused import follow_copies, freeze_unused
 from torch_pruning.rules.call import PRODUCED
+from torch_pruning.rules.facts import CustomizedCall
 from torch_pruning.trace.collector import collector_paused
 from torch_pruning.trace.program import Program
 from torch_pruning.trace.substitute import named_tensors
@@ -72,6 +73,14 @@ class Graph:
     repairs: list[Repair] = field(default_factory=list)
     executed: list[Executed] = field(default_factory=list)
     group_of: dict[Free, Group] = field(default_factory=dict)
+
+    @property
+    def customized(self) -> dict[str, CustomizedCall]:
+        """The layers that their users prune, by path."""
+        found: dict[str, CustomizedCall] = {}
+        for program in reversed(self.programs):
+            found.update(program.facts.customized)
+        return found
 
     @property
     def epoch(self) -> int:

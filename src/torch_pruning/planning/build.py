@@ -14,6 +14,7 @@ from torch_pruning.errors import BudgetError
 from torch_pruning.graph.counts import counted
 from torch_pruning.graph.graph import Graph
 from torch_pruning.graph.guards import attribute_value
+from torch_pruning.planning.customized import customized_cuts
 from torch_pruning.planning.plan import AttributeChange, Block, GroupChange, Plan, counts_of
 
 
@@ -63,6 +64,7 @@ def build_plan(graph: Graph, choice: Choice) -> Plan:
         graph.cost(counts),
         graph=graph,
         choice=choice,
+        customized=customized_cuts(graph, choice),
     )
 
 

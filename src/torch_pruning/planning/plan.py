@@ -64,6 +64,17 @@ class Latency:
     measured: float
 
 
+@dataclass(frozen=True, slots=True)
+class CustomizedCut:
+    """Positions that the user's pruner of a layer takes from its outputs, or inputs; `removed` parameter elements."""
+
+    path: str
+    pruner: Any
+    outputs: bool
+    idxs: tuple[int, ...]
+    removed: int
+
+
 @dataclass(slots=True)
 class Plan:
     """What will be removed, in the coordinates of the model as it was when the plan was made.
@@ -84,6 +95,7 @@ class Plan:
     latency: Latency | None = field(default=None, compare=False)
     graph: Graph | None = field(default=None, repr=False, compare=False)
     choice: Choice | None = field(default=None, repr=False, compare=False)
+    customized: tuple[CustomizedCut, ...] = ()
 
     @property
     def removed(self) -> dict[str, dict[int, torch.Tensor]]:
@@ -115,7 +127,7 @@ class Plan:
         """Elements that go from all parameters, each counted once."""
         assert self.before is not None
         assert self.after is not None
-        return self.before.parameters - self.after.parameters
+        return self.before.parameters - self.after.parameters + sum(cut.removed for cut in self.customized)
 
     # ---- carrying out
 
@@ -177,7 +189,16 @@ class Plan:
         return self.summary()
 
     def to_json(self) -> str:
-        """The plan as text; `Plan.from_json` reads it back. Nothing in it is executed on loading."""
+        """The plan as text; `Plan.from_json` reads it back. Nothing in it is executed on loading.
+
+        Raises:
+            ValueError: for a plan with customized layers, whose pruners are code.
+        """
+        if self.customized:
+            raise ValueError(
+                f"a plan as text holds no code; found customized layers {[cut.path for cut in self.customized]}, which "
+                "their pruners prune: save DependencyGraph.pruning_history() and replay that"
+            )
         return json.dumps(
             {
                 "format": _FORMAT,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch_pruning.errors import OptimizerError
 from torch_pruning.planning.attention import FreeMultiheadAttention
 from torch_pruning.planning.attributes import AttributeWriter, stock_attributes
+from torch_pruning.planning.customized import CustomizedSurgery
 from torch_pruning.planning.plan import Plan
 from torch_pruning.planning.tensors import assign, shrink, shrink_blocks
 from torch_pruning.trace.substitute import named_tensors
@@ -37,6 +38,7 @@ class Surgery:
         self.states: list[tuple[dict[Any, Any], Any, Any]] = []
         self.writer = AttributeWriter(model)
         self.converted: list[tuple[nn.Module, dict[str, Any]]] = []
+        self.customized: list[CustomizedSurgery] = []
 
     def apply(self) -> None:
         """Compute all new tensors, then swap them in and write the attributes."""
@@ -52,11 +54,17 @@ class Surgery:
         for state, key, new_entry in states:
             self.states.append((state, key, state[key]))
             state[key] = new_entry
+        for cut in self.plan.customized:
+            layer = self.model.get_submodule(cut.path)
+            self.customized.append(CustomizedSurgery(layer))
+            self.customized[-1].apply(cut, layer, self.optimizers)
         self._write_attributes()
 
     def undo(self) -> None:
         """Everything as it was."""
         self.writer.undo()
+        for customized in reversed(self.customized):
+            customized.undo()
         for module, entries in reversed(self.converted):
             module.__class__ = nn.MultiheadAttention
             module.__dict__.clear()
@@ -65,7 +73,7 @@ class Surgery:
             state[key] = old
         for swap in reversed(self.swaps):
             assign(swap.tensor, swap.old, swap.old_grad)
-        self.swaps, self.states, self.converted = [], [], []
+        self.swaps, self.states, self.converted, self.customized = [], [], [], []
 
     def _write_attributes(self) -> None:
         for path in self.plan.replaced:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -166,7 +166,7 @@ def _finite(run: Run) -> bool:
 
 def _example(plan: Plan, example_inputs: Any) -> Example:
     if example_inputs is not None:
-        return Example(example_inputs)
+        return Example(example_inputs) if plan.graph is None else replace(plan.graph.example, inputs=example_inputs)
     if plan.graph is None:
         raise ValueError("a plan read from a file needs example_inputs")
     return plan.graph.example

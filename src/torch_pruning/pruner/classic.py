@@ -50,8 +50,8 @@ class BasePruner:
     of its root (None leaves the group alone). `global_pruning` ranks all channels together, with `isomorphic` those of
     groups of the same structure. `pruning_ratio_dict`: ratios of their own for modules (a container speaks for all in
     it) or tuples of modules, which share one ranking. `ignored_layers`, modules or Parameters, keep their outputs.
-    `prune_num_heads` removes the share `head_pruning_ratio` of attention heads; `prune_head_dims=False` keeps the size of
-    each head. What is found without being told is accepted and not needed: `num_heads`, `in_channel_groups`,
+    `prune_num_heads` removes the share `head_pruning_ratio` of attention heads; `prune_head_dims=False` keeps the size
+    of each head. What is found without being told is accepted and not needed: `num_heads`, `in_channel_groups`,
     `out_channel_groups`, `unwrapped_parameters`.
 
     >>> import torch, torch_pruning as tp
@@ -287,7 +287,14 @@ class GroupNormPruner(_SparsePruner):
     """
 
     def __init__(
-        self, model: nn.Module, example_inputs: Any, importance: Any, reg: float = 1e-4, alpha: float = 4, *a: Any, **k: Any
+        self,
+        model: nn.Module,
+        example_inputs: Any,
+        importance: Any,
+        reg: float = 1e-4,
+        alpha: float = 4,
+        *a: Any,
+        **k: Any,
     ) -> None:
         super().__init__(model, example_inputs, importance, *a, **k)
         self.reg, self.alpha = reg, alpha

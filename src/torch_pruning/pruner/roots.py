@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch_pruning.axes.expression import Free, leaves
 from torch_pruning.dependency import DependencyGraph, PruningGroup
 from torch_pruning.dependency.rows import Root, parameter_at
-from torch_pruning.dependency.sides import function_of
 from torch_pruning.errors import PruningError
 from torch_pruning.graph.groups import Group
 from torch_pruning.importance.base import Scores
@@ -33,7 +32,7 @@ class Roots:
         for kinds in (wanted, (nn.Module,)) if others else (wanted,):
             for layer in owner.layers_from_the_end(kinds):
                 for outputs in (True, False) if kinds != wanted else (True,):
-                    function = function_of(layer, outputs)
+                    function = owner.function_of(layer, outputs)
                     if function is not None:
                         self._add(layer, function)
         for group in owner.graph.groups if others else ():

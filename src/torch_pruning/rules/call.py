@@ -15,6 +15,7 @@ from torch_pruning.axes.unify import split_concat, split_product, unify
 from torch_pruning.errors import RuleError
 from torch_pruning.rules.facts import (
     Cost,
+    CustomizedCall,
     Divisible,
     Facts,
     Mixing,
@@ -245,6 +246,13 @@ class OpCall:
 
     def macs(self, *axes: Axis, factor: float = 1) -> None:
         self.facts.costs.append(Cost(axes, factor, self.where.module if self.where is not None else "", self.op))
+
+    def customized(self, call: CustomizedCall) -> None:
+        """A call of a layer that its user prunes; several calls of one have the same axes."""
+        first = self.facts.customized.setdefault(call.path, call)
+        if first is not call:
+            self.unify(first.entering, call.entering)
+            self.unify(first.leaving, call.leaving)
 
     def equal_counts(self, a: Axis, b: Axis) -> None:
         """Two axes must keep equally many units (parts of a `chunk`)."""

@@ -96,6 +96,16 @@ class Outcome:
     zeros: tuple[Law, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CustomizedCall:
+    """A layer that its user prunes, and the axes of its inputs and outputs, one and the same if `coupled`."""
+
+    path: str
+    entering: Axis
+    leaving: Axis
+    coupled: bool
+
+
 @dataclass(slots=True)
 class Facts:
     """Everything the rules said about one program."""
@@ -111,3 +121,4 @@ class Facts:
     number_repairs: list[ScaleRepair] = field(default_factory=list)
     scalar_uses: list[tuple[Expression, Any, ScaleRepair | None]] = field(default_factory=list)
     replaced_modules: dict[str, list[Axis]] = field(default_factory=dict)
+    customized: dict[str, CustomizedCall] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from torch_pruning.axes.sizes import DimensionSource, Expression, TracedInt
+from torch_pruning.trace.customized import customized_layer
 from torch_pruning.trace.memo import Memo
 from torch_pruning.trace.on_fakes import run_op
 from torch_pruning.trace.program import Call, FunctionCall, Guard, Program, Value, ValueUse, Where, values_in
@@ -41,8 +42,8 @@ _LEAVING = {
 }
 # Functions that make tensors out of Python numbers, which then are numbers and no sizes.
 _FROM_NUMBERS = {torch.tensor, torch.as_tensor, torch.asarray, torch.scalar_tensor}
-# Functions of torch.nn.functional that are Python inside and have a rule of their own.
-_OPAQUE = {torch.nn.functional.multi_head_attention_forward}
+# Functions that are Python inside and have a rule of their own.
+_OPAQUE = {torch.nn.functional.multi_head_attention_forward, customized_layer}
 
 
 class Recorder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 from torch_pruning.trace.collector import collector_paused
+from torch_pruning.trace.customized import CustomizedLayers
 from torch_pruning.trace.mathematics import math_sees_sizes
 from torch_pruning.trace.memo import Memo
 from torch_pruning.trace.program import Program, Value, tensors_in
@@ -33,8 +34,15 @@ class Example:
     inputs: Any
     forward_fn: ForwardFn | None = None
     output_transform: Callable[[Any], Any] | None = None
+    customized: CustomizedLayers | None = None
 
     def call(self, model: nn.Module, inputs: Any) -> Any:
+        if self.customized is None:
+            return self._call(model, inputs)
+        with self.customized.on(model):
+            return self._call(model, inputs)
+
+    def _call(self, model: nn.Module, inputs: Any) -> Any:
         if self.forward_fn is not None:
             return self.forward_fn(model, inputs)
         if isinstance(inputs, dict):
@@ -214,7 +222,7 @@ def doubled(example: Example) -> Example:
     def twice(name: str, tensor: torch.Tensor) -> torch.Tensor:
         return torch.cat([tensor, tensor]) if tensor.dim() and tensor.shape[0] == sizes[0] else tensor
 
-    return Example(copied(example.inputs, twice), example.forward_fn, example.output_transform)
+    return replace(example, inputs=copied(example.inputs, twice))
 
 
 @contextlib.contextmanager
