@@ -15,6 +15,7 @@ from torch_pruning.axes.positions import Choice
 from torch_pruning.dependency import DependencyGraph, PruningGroup
 from torch_pruning.dependency.history import History
 from torch_pruning.graph.graph import Graph
+from torch_pruning.importance import ModelTensors, resolve_importance
 from torch_pruning.pruner.allot import Rounding, admissible_steps, choose_units, keeping_guards, uniform_counts
 from torch_pruning.pruner.budget import Budget
 from torch_pruning.pruner.decide import Start, decide
@@ -28,7 +29,6 @@ from torch_pruning.pruner.sparsify_penalties import (
     GrowingPenalty,
     Penalty,
 )
-from torch_pruning.trace.substitute import named_tensors
 
 Scheduler: TypeAlias = Callable[[float, int], Sequence[float]]
 _ROOTS = (_ConvNd, nn.Linear, nn.LSTM)
@@ -220,7 +220,7 @@ class BasePruner:
             )
         counts = keeping_guards(self.graph, uniform_counts(clusters, pruning_ratio_or_idxs))
         importance, _ = self._criterion()
-        choice = choose_units(self.graph, counts, _resolved(importance), dict(named_tensors(self.model)))
+        choice = choose_units(self.graph, counts, resolve_importance(importance), ModelTensors(self.model))
         return self.DG.exec_units(choice, record_history=True) if choice else 0
 
     def estimate_importance(self, group: PruningGroup) -> Tensor | None:
@@ -349,12 +349,6 @@ class GrowingRegPruner(_SparsePruner):
     def update_reg(self) -> None:
         """One more period of training is over: the strengths grow."""
         self._regularizer().update(self.model)
-
-
-def _resolved(importance: Any) -> Any:
-    from torch_pruning.importance import resolve_importance
-
-    return resolve_importance(importance)
 
 
 def _parts(graph: Graph, choice: Choice) -> list[Choice]:
