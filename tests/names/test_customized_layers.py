@@ -1,6 +1,5 @@
-"""Layers that users prune by functions of their own: seen through or not, coupled or not, in groups, plans, histories."""
+"""Layers that users prune by functions of their own: seen through or not, coupled or not."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -258,6 +257,5 @@ class Scale(Normalised):
 
 
 @pytest.fixture(autouse=True)
-def _seed() -> Iterator[None]:
+def _seed() -> None:
     torch.manual_seed(0)
-    yield

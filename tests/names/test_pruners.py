@@ -1,6 +1,5 @@
-"""The pruners of Torch-Pruning 1.x: counts, order, ratios, histories, on convolutions, attention and language models."""
+"""The pruners of Torch-Pruning 1.x: counts, order, ratios, histories, on convolutions and attention."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -336,6 +335,5 @@ def test_growing_regularizer_grows() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _seed() -> Iterator[None]:
+def _seed() -> None:
     torch.manual_seed(0)
-    yield

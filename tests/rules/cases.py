@@ -4,6 +4,7 @@ from rules.case import Case
 from rules.families import (
     contraction,
     create,
+    customized,
     index,
     join,
     normalise,
@@ -16,6 +17,18 @@ from rules.families import (
 
 CASES: list[Case] = [
     case
-    for family in (shape, join, pointwise, contraction, normalise, reduce, index, spatial, create, recurrent)
+    for family in (
+        shape,
+        join,
+        pointwise,
+        contraction,
+        normalise,
+        reduce,
+        index,
+        spatial,
+        create,
+        recurrent,
+        customized,
+    )
     for case in family.CASES
 ]
