@@ -15,6 +15,8 @@ from rules.families import (
     spatial,
 )
 
+FAMILIES = (shape, join, pointwise, contraction, normalise, reduce, index, spatial, create, recurrent, customized)
+
 CASES: list[Case] = [
     case
     for family in (
