@@ -48,7 +48,7 @@ class Table:
 
     @property
     def failures(self) -> list[Row]:
-        return [row for row in self.ran if row["status"] not in ("exact", "traced")]
+        return [row for row in self.ran if row["status"] not in ("exact", "no exact group", "traced")]
 
     @property
     def shares(self) -> list[tuple[float, Row]]:
@@ -82,6 +82,7 @@ COUNTS: list[tuple[str, Callable[[Table], str]]] = [
     ("run unpruned here", lambda table: str(len(table.ran))),
     ("executed", lambda table: str(len(table.executed))),
     ("exact", lambda table: str(len(table.of("exact")))),
+    ("no exact group", lambda table: str(len(table.of("no exact group")))),
     ("all groups: forward", lambda table: str(sum(row["forward"] == "True" for row in table.executed))),
     ("trains", lambda table: str(sum(row["trains"].startswith(("yes", "the original")) for row in table.executed))),
     ("exports", lambda table: _exports(table)),

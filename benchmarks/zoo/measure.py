@@ -95,7 +95,7 @@ def _measure(case: Case, built: Built, row: Row, options: Options) -> str:
     if options.export:
         row["exports"] = _as_before("exports", lambda found: exports(found.model, found.examples[0]), case, built)
     good = row["forward"] and not str(row["trains"]).startswith("NO") and not str(row.get("exports")).startswith("NO")
-    return status if good or status != "exact" else "WRONG"
+    return status if good or status not in ("exact", "no exact group") else "WRONG"
 
 
 def _counted(graph: Graph) -> Row:
@@ -133,7 +133,7 @@ def _compared(built: Built, plan: Plan, row: Row) -> str:
     row["error"] = max(found.error for found in (seen, *others))
     row |= {"gradient_error": seen.gradient_error, "sensitivity": round(seen.sensitivity, 6)}
     if not plan.kept and not plan.blocks:
-        return "nothing to prune"
+        return "no exact group"
     found = [seen, *others]
     if any(inferred.program.mode == "train" for inferred in plan.graph.programs):
         trained = tp.verify(built.model, plan, rescale=True, mode="train", gradients=False)

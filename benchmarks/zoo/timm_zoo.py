@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from functools import partial
 from typing import Any
 
@@ -43,7 +44,7 @@ REDUCED: dict[str, dict[str, Any]] = {
     "beit_base_patch16_224": {"depth": 2},
     "beitv2_base_patch16_224": {"depth": 2},
     "cait_xxs24_224": {"depth": 2},
-    "convmixer_768_32": {"depth": 3},
+    "convmixer_768_32": {},
     "deepseek_vit_412m": {"depth": 2},
     "deit3_small_patch16_224": {"depth": 3},
     "eva_giant_patch14_224": {"depth": 2, "embed_dim": 352, "num_heads": 4},
@@ -69,6 +70,20 @@ REDUCED: dict[str, dict[str, Any]] = {
     "volo_d1_224": {"layers": (1, 1, 1, 1)},
 }
 
+# Billions of parameters: traced at reduced depth, as the row says.
+SHORTENED: list[tuple[str, dict[str, Any]]] = [
+    ("vit_[57]b_*", {"depth": 4}),
+    ("*gigantic*", {"depth": 4}),
+    ("*enormous*", {"depth": 4}),
+    ("aimv2_[13]b_*", {"depth": 4}),
+    ("vit_giant*", {"depth": 4}),
+    ("naflexvit_giant*", {"depth": 4}),
+    ("eva_giant*", {"depth": 4}),
+    ("beit3_giant*", {"depth": 4}),
+    ("swinv2_cr_giant*", {"depths": (2, 2, 4, 2)}),
+    ("davit_giant*", {"depths": (1, 1, 4, 1)}),
+]
+
 
 def cases() -> list[Case]:
     found = []
@@ -82,18 +97,22 @@ def cases() -> list[Case]:
 
 def _build(name: str) -> Built:
     """At the published size: tensors without data cost nothing."""
-    model = timm.create_model(name, pretrained=False).eval()
-    return Built(model, (_example(model, model.default_cfg["input_size"][-1]),))
+    options = next((options for pattern, options in SHORTENED if fnmatch(name, pattern)), {})
+    model = timm.create_model(name, pretrained=False, **options).eval()
+    return Built(model, (_example(model, model.default_cfg["input_size"][-1]),), _said(options))
 
 
 def _build_small(name: str) -> Built:
     options = REDUCED.get(name, {})
     model = timm.create_model(name, pretrained=False, **options).eval()
-    note = ", ".join(f"{key} {value}" for key, value in options.items())
     published = model.default_cfg["input_size"][-1]
     if not model.default_cfg.get("fixed_input_size"):
         published = next((size for size in SIZES if size < published and _runs(model, size)), published)
-    return Built(model, (_example(model, published),), note)
+    return Built(model, (_example(model, published),), _said(options))
+
+
+def _said(options: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in options.items())
 
 
 def _example(model: nn.Module, size: int) -> Example:
