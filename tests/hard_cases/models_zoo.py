@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from drive import Case, Units
+from drive import Case, Frozen, Units
 from torch import Tensor, nn
 
 
@@ -20,6 +20,57 @@ class number_in_a_tensor(nn.Module):
         return self.b(x) / torch.sqrt(torch.tensor(x.shape[1]))
 
 
+class compared_and_discarded(nn.Module):
+    """Only the size of a product is looked at. It has to stay what it is all the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(6, 8)
+        self.b = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        copy = x.clone()
+        return self.b(x) if copy.shape[1] == 8 else x
+
+
+class measured_and_discarded(nn.Module):
+    """The size of something that is thrown away becomes that of something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(6, 8)
+        self.b = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        copy = x.clone()
+        return self.b(x.relu() + x.new_zeros(copy.shape[1]))
+
+
+class remembers_features(nn.Module):
+    """Features that a module keeps for the next of several inputs, and drops at the end, are nobody's output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(6, 8)
+        self.b = nn.Linear(8, 5)
+        self.kept: list[Tensor | None] = [None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept = [None]
+        parts = []
+        for part in x.split(2):
+            part = self.a(part).relu()
+            kept = part.clone()
+            if kept.shape[0] < 4 and self.kept[0] is not None:
+                kept = torch.cat([self.kept[0], kept])
+            self.kept = [kept]
+            parts.append(self.b(part))
+        self.kept = [None]
+        return torch.cat(parts)
+
+
 def _rows() -> tuple[Tensor, ...]:
     return (torch.randn(4, 6),)
 
@@ -30,4 +81,7 @@ CASES = (
         _rows,
         (Units("a:0 b:1", 8, reason="its size is used as a number", line="torch.tensor(x.shape[1])"),),
     ),
+    Case(compared_and_discarded, _rows, (), (Frozen("a:0", "the code needs", "copy.shape[1] == 8"),)),
+    Case(measured_and_discarded, _rows, (Units("a:0 b:1", 8),)),
+    Case(remembers_features, _rows, (Units("a:0 b:1", 8),)),
 )
