@@ -215,6 +215,30 @@ class config_object(nn.Module):
         return self.c(self.b(h).view(x.shape[0], self.config.sizes[1]["hidden"]).relu())
 
 
+class part_of_a_config(nn.Module):
+    """The outer module holds the whole config, the inner one a part of it: one object, seen from two places."""
+
+    class Inner(nn.Module):
+        def __init__(self, config: Any) -> None:
+            super().__init__()
+            self.config = config
+            self.a = nn.Linear(6, config.heads * config.head)
+            self.scale = nn.Parameter(torch.rand(config.heads * config.head))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x).view(x.shape[0], self.config.heads, self.config.head)
+            return (x * self.scale.view(self.config.heads, self.config.head)).tanh()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(inner=SimpleNamespace(heads=3, head=4))
+        self.inner = self.Inner(self.config.inner)
+        self.b = nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.inner(x).flatten(1))
+
+
 class class_attribute(nn.Module):
     """A width that stands on the class."""
 
@@ -318,6 +342,11 @@ CASES = (
         (Units("a:0 b:1", 8, reason="its size is used as a number", line="math.log(x.shape[1])"),),
     ),
     Case(config_object, _rows, (Units("a:0 b:1", 3), Units("a:0 b:1", 4, lanes=3), _last)),
+    Case(
+        part_of_a_config,
+        _rows,
+        (Units("inner.a:0 inner.scale:0 b:1", 3), Units("inner.a:0 inner.scale:0 b:1", 4, lanes=3)),
+    ),
     Case(class_attribute, _rows, (Units("a:0 b:1", 8),)),
     Case(
         normalised_shape,

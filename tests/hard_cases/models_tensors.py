@@ -299,6 +299,24 @@ class discarded_argsort(nn.Module):
         return self.b(x)
 
 
+class discarded_branch(nn.Module):
+    """Layers that run for nothing still have to fit: of all branches only the last is used. Nothing scores or marks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(6, 8)
+        self.branches = nn.ModuleList([nn.Sequential(nn.Linear(8, 7), nn.LayerNorm(7)), nn.Linear(8, 7)])
+        self.rows = nn.Parameter(torch.randn(8, 3))
+        self.b = nn.Linear(7, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        _ = (x.unsqueeze(2) * self.rows).view(x.shape[0], 8, 3)
+        for branch in self.branches:
+            out = branch(x)
+        return self.b(out.relu())
+
+
 _pixels = images(2, 3, 4, 4)
 _tokens = images(2, 3, 6)
 _rows = images(16, 6)
@@ -343,4 +361,10 @@ CASES = (
     Case(one_over_parameter, _rows, (Units("a:0 p:0 b:1", 8),)),
     Case(written_in_place, _rows, (Units("a:0 c:1", 8), Units("b:0 c:1", 4))),
     Case(discarded_argsort, _rows, (Units("a:0 b:1", 8),)),
+    Case(
+        discarded_branch,
+        _rows,
+        (Units("branches.0.0:0 branches.0.1:0", 7), Units("branches.1:0 b:1", 7)),
+        frozen=(Frozen("a:0", "its size is the literal 8", "view"),),
+    ),
 )

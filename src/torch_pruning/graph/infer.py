@@ -33,6 +33,7 @@ class Inferred:
     laws: list[tuple[Call, tuple[Law, ...]]] = field(default_factory=list)
     unruled: dict[str, Any] = field(default_factory=dict)  # op without a rule -> where it was first met
     unread: frozenset[int] = frozenset()  # indices of values that no live call reads and that are no outputs
+    dead: list[Call] = field(default_factory=list)  # calls whose results nobody uses: only their sizes must fit
 
 
 def state_axes(shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[Axis, ...]]:
@@ -54,6 +55,7 @@ def infer(
         for value, axes in zip(call.results(), outcome.axes, strict=True):
             inferred.axes[value.index] = axes
         inferred.laws.append((call, outcome.zeros))
+    _fit_dead_calls(inferred, of_state)
     for value in program.outputs:
         for dim, axis in enumerate(axes_of(value, inferred, of_state)):
             freeze(axis, OutputReason(f"dimension {dim} of a model output"))
@@ -62,6 +64,39 @@ def infer(
             freeze(axis, Reason(f"the trace ended here, at {type(program.failure).__name__}: what follows may read it"))
     _carry_over(inferred, of_state)
     return inferred
+
+
+# They take any number of positions, and nobody looks at the order they give.
+_ANY_SIZE = frozenset(
+    f"aten.{name}" for name in "argsort sort msort argmax argmin cumsum cumprod cummax cummin logcumsumexp flip".split()
+)
+
+
+def _fit_dead_calls(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) -> None:
+    """Calls whose results nobody uses still run, with the sizes that are there then: what ties sizes, ties them too.
+
+    What they compute does not matter, so they neither mark nor cost anything.
+    """
+    live = set(map(id, inferred.calls))
+    facts, inferred.facts = inferred.facts, Facts()
+    for call in inferred.program.calls:
+        if id(call) in live:
+            continue
+        inferred.dead.append(call)
+        if call.op.rpartition(".")[0] in _ANY_SIZE:
+            axes = axes_of(call.inputs()[0], inferred, of_state)
+            same = [value for value in call.results() if value.shape == call.inputs()[0].shape]
+            inferred.axes.update((value.index, axes) for value in same)
+            continue
+        found = _apply(call, inferred, of_state).axes
+        inferred.axes.update((value.index, axes) for value, axes in zip(call.results(), found, strict=True))
+    facts.equations += inferred.facts.equations
+    facts.equal_counts += inferred.facts.equal_counts
+    facts.at_least_two += inferred.facts.at_least_two
+    facts.divisible += inferred.facts.divisible
+    for path, found_axes in inferred.facts.replaced_modules.items():
+        facts.replaced_modules.setdefault(path, []).extend(found_axes)
+    inferred.facts = facts
 
 
 def _carry_over(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) -> None:

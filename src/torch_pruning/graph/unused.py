@@ -84,7 +84,7 @@ def _used(programs: Iterable[Inferred]) -> set[str]:
     for inferred in programs:
         by_storage = {value.storage: name for name, value in inferred.program.state.items()}
         used.update(inferred.program.rewritten)
-        for call in inferred.calls:
+        for call in (*inferred.calls, *inferred.dead):
             used.update(value.name or by_storage.get(value.storage, "") for value in call.inputs())
     return used
 

@@ -100,24 +100,22 @@ def _at_rest(model: nn.Module) -> Iterator[None]:
 
 class AttributeWriter:
     """Writes attributes and can take everything back. Containers and config objects are copied, never changed in place:
-    another model may hold them too. All holders in this model are re-pointed to the copy."""
+    another model may hold them too. All holders in this model are re-pointed to the copies, also of what lies inside
+    another container: the part of a config that an inner module holds is one object with that part of the whole."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.undone: list[tuple[dict[str, Any], str, bool, Any]] = []
-        self.copies: dict[int, tuple[Any, Any]] = {}
+        self.own: dict[int, Any] = {}  # copies made here, by identity: these may be changed
 
     def write(self, source: AttributeSource, value: int | float) -> None:
         """Set the integer at the end of the source's path."""
         module = self.model.get_submodule(source.module)
         (_, name), *rest = source.steps
-        if not rest:
+        if rest:
+            self._changed(module.__dict__[name], rest, value)
+        else:
             self.set(module, name, value)
-            return
-        old = module.__dict__[name]
-        if id(old) in self.copies:
-            old = self.copies[id(old)][1]
-        self._repoint(module.__dict__[name], self._changed(old, rest, value))
 
     def set(self, module: nn.Module, name: str, value: Any) -> None:
         """Set an attribute on the instance (one of the class is shadowed)."""
@@ -134,25 +132,25 @@ class AttributeWriter:
         self.undone.clear()
 
     def _changed(self, item: Any, steps: Any, value: int | float) -> Any:
-        """A copy of a container or object with the integer at the end of the path replaced."""
+        """A copy of a container or object with the integer at the end of the path replaced, in the place of the old."""
         if not steps:
             return value
         (kind, key), *rest = steps
-        child = item[key] if kind == "item" else getattr(item, key)
-        new_child = self._changed(child, rest, value)
+        new_child = self._changed(item[key] if kind == "item" else getattr(item, key), rest, value)
         if isinstance(item, tuple):
-            entries = [new_child if index == key else entry for index, entry in enumerate(item)]
-            return type(item)(*entries) if hasattr(item, "_fields") else type(item)(entries)
-        new = copy.copy(item)
-        if kind == "item":
-            new[key] = new_child
+            parts = [new_child if index == key else part for index, part in enumerate(item)]
+            new: Any = type(item)(*parts) if hasattr(item, "_fields") else type(item)(parts)
         else:
-            vars(new)[key] = new_child
+            new = item if id(item) in self.own else copy.copy(item)
+            entries = new if kind == "item" else vars(new)
+            entries[key] = new_child
+        if new is not item:
+            self._repoint(item, new)
         return new
 
     def _repoint(self, old: Any, new: Any) -> None:
         """Every module attribute that is the old object becomes the new one."""
-        self.copies[id(old)] = (old, new)
+        self.own[id(new)] = new
         for module in self.model.modules():
             for name, item in list(module.__dict__.items()):
                 if item is old:
