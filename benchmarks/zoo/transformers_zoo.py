@@ -1,0 +1,169 @@
+"""Every transformers architecture that has a model: the base model and one with a head, tiny, with random weights.
+
+A decoder that can continue from a cache is also run so: a prefill and one step after it, in one trace.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from inspect import signature
+from typing import Any
+
+import torch
+import transformers
+from case import Built, Case
+from torch import nn
+from transformers import PretrainedConfig
+from transformers.models.auto import modeling_auto
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
+from transformers_configs import tiny
+from transformers_families import CONFIGS, extra_inputs
+from transformers_inputs import Inputs, configs, example
+
+from torch_pruning.trace.tracer import Example
+
+PACKAGES = ("torch", "transformers")
+
+# Of several heads a family is run with the first that it has.
+_HEADS = (
+    "SEQ_TO_SEQ_CAUSAL_LM", "IMAGE_TEXT_TO_TEXT", "MULTIMODAL_LM", "CAUSAL_LM", "MASKED_LM", "SPEECH_SEQ_2_SEQ", "CTC",
+    "IMAGE_CLASSIFICATION", "OBJECT_DETECTION", "UNIVERSAL_SEGMENTATION", "INSTANCE_SEGMENTATION",
+    "SEMANTIC_SEGMENTATION", "DEPTH_ESTIMATION", "AUDIO_CLASSIFICATION", "VIDEO_CLASSIFICATION",
+    "SEQUENCE_CLASSIFICATION", "QUESTION_ANSWERING", "VISUAL_QUESTION_ANSWERING", "IMAGE_TO_IMAGE",
+    "ZERO_SHOT_OBJECT_DETECTION", "KEYPOINT_DETECTION", "KEYPOINT_MATCHING", "POSE_ESTIMATION", "IMAGE_MATTING",
+    "TIME_SERIES_PREDICTION", "TEXT_TO_SPECTROGRAM", "TEXT_TO_WAVEFORM", "MASK_GENERATION", "RNNT", "TDT", "RETRIEVAL",
+    "TEXT_RECOGNITION", "TABLE_RECOGNITION", "PRETRAINING", "BACKBONE",
+)  # fmt: skip
+
+
+def cases() -> list[Case]:
+    """One for each model, by name of family and part."""
+    transformers.logging.set_verbosity_error()
+    return list(_cases())
+
+
+def _cases() -> Iterator[Case]:
+    for family in families():
+        for part in ("base", "head"):
+            if has_model(family, part):
+                yield Case(f"{family}/{part}", family, partial(build, family, part))
+
+
+def has_model(family: str, part: str) -> bool:
+    """Whether the library has a model for this part of a family."""
+    if part == "base":
+        return family in modeling_auto.MODEL_MAPPING_NAMES
+    return any(family in _head_names(head) for head in _HEADS)
+
+
+def families() -> list[str]:
+    """The names of the architectures for which there is a model of any kind."""
+    with_models = set(modeling_auto.MODEL_MAPPING_NAMES)
+    for head in _HEADS:
+        with_models |= set(_head_names(head))
+    return [name for name in CONFIG_MAPPING_NAMES if name in with_models]
+
+
+def _head_names(head: str) -> dict[str, Any]:
+    names: dict[str, Any] = getattr(modeling_auto, f"MODEL_FOR_{head}_MAPPING_NAMES")
+    return names
+
+
+def model_class(kind: type[PretrainedConfig], family: str, part: str) -> type[nn.Module]:
+    """The class of the "base" model of a family, or of the first "head" that it has."""
+    if part == "base":
+        return _first(modeling_auto.MODEL_MAPPING[kind])
+    head = next(head for head in _HEADS if family in _head_names(head))
+    return _first(getattr(modeling_auto, f"MODEL_FOR_{head}_MAPPING")[kind])
+
+
+def _first(found: Any) -> type[nn.Module]:
+    kind: type[nn.Module] = found[0] if isinstance(found, (tuple, list)) else found
+    return kind
+
+
+def build(family: str, part: str) -> Built:
+    """A model that runs, and what to call it with.
+
+    Raises:
+        Exception: what the library says, if no variant of the config gives a model that runs.
+    """
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model, inputs = _running(family, part)
+        examples = [Example(inputs)]
+        if continues(model, inputs):
+            examples.append(Example(inputs, forward_fn=prefill_and_step))
+    return Built(model, tuple(examples), "with a step from its cache" if len(examples) > 1 else "")
+
+
+def _running(family: str, part: str) -> tuple[nn.Module, Inputs]:
+    kind = model_class(CONFIG_MAPPING[family], family, part)
+    errors: list[Exception] = []
+    for adapt in _VARIANTS:
+        try:
+            config = tiny(CONFIG_MAPPING[family], CONFIGS.get(family, {}))
+            adapt(config)
+            model = kind(config).eval()
+        except Exception as error:
+            errors.append(error)
+            continue
+        sized = "image_sizes" in signature(model.forward).parameters
+        for images in ("plain", "sized", "tiled") if sized else ("plain",):
+            try:
+                inputs = {**example(model, config, images), **extra_inputs(family, part, config)}
+                with torch.no_grad():
+                    model(**copy.deepcopy(inputs))
+            except Exception as error:
+                errors.append(error)
+                continue
+            return model, inputs
+    raise errors[0]
+
+
+def continues(model: nn.Module, inputs: Inputs) -> bool:
+    """Whether the model takes one more token after a cache of those before."""
+    if set(inputs) != {"input_ids"} or "past_key_values" not in signature(model.forward).parameters:
+        return False
+    try:
+        with torch.no_grad():
+            prefill_and_step(model, copy.deepcopy(inputs))
+    except Exception:
+        return False
+    return True
+
+
+def prefill_and_step(model: nn.Module, inputs: Inputs) -> Any:
+    """The first outputs of a prefill and of one step from its cache."""
+    first = model(**inputs, use_cache=True)
+    second = model(input_ids=inputs["input_ids"][:, -1:], past_key_values=first.past_key_values, use_cache=True)
+    return first[0], second[0]
+
+
+def _as_it_is(config: PretrainedConfig) -> None:
+    """The first thing to try."""
+
+
+def _rotary_sections(config: PretrainedConfig) -> None:
+    """Sections of a multimodal rotary embedding that fit small heads."""
+    for each in configs(config):
+        parameters = vars(each).get("rope_parameters")
+        if isinstance(parameters, dict):
+            half = int((vars(each).get("head_dim") or 8) * parameters.get("partial_rotary_factor", 1)) // 2
+            parameters["mrope_section"] = [half - 2 * (half // 3), half // 3, half // 3]
+
+
+def _equal_heads(config: PretrainedConfig) -> None:
+    """As many keys and values as queries."""
+    for each in configs(config):
+        for name in vars(each):
+            heads = name.replace("key_value", "attention")
+            if name != heads and vars(each).get(name) and vars(each).get(heads):
+                setattr(each, name, vars(each)[heads])
+
+
+_VARIANTS = (_as_it_is, _rotary_sections, _equal_heads)
