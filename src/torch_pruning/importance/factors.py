@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,16 +24,14 @@ class Geometry:
     padding: Any
     dilation: Any
     groups: int
+    transposed: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
-    """out = weight times x, plus bias; `reads` and `makes` are dimensions of the weight."""
+class Contraction:
+    """What a layer does with its weight: `reads` and `makes` are dimensions of it."""
 
-    x: Tensor
     weight: Tensor
-    out: Tensor
-    bias: Tensor | None
     reads: int
     makes: int
     geometry: Geometry | None = None  # of a convolution
@@ -42,49 +41,85 @@ class Product:
         """How many dimensions are convolved over."""
         return 0 if self.geometry is None else self.weight.dim() - 2
 
+    @property
+    def groups(self) -> int:
+        return 1 if self.geometry is None else self.geometry.groups
+
+    @property
+    def transposed(self) -> bool:
+        return self.geometry is not None and self.geometry.transposed
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One call of a layer: out = weight times x, plus bias."""
+
+    of: Contraction
+    x: Tensor
+    out: Tensor
+    bias: Tensor | None
+
 
 def observe_product(product: Product, origin: Origin, statistics: Statistics, active: Callable[[], bool]) -> None:
     """Take in one call, and, once a backward pass comes by, the gradients of its outputs."""
-    made, read = origin.places[product.makes], origin.places[product.reads]
-    if made is None and read is None:
+    layer = product.of
+    made, read = origin.places[layer.makes], origin.places[layer.reads]
+    if made is None or read is None:
         return
-    start = 0 if made is None else made.start
-    reads = read.dim if read is not None else 1 - made.dim  # type: ignore[union-attr]
+    columns, rows = (made, read) if layer.transposed else (read, made)
     known = statistics.kronecker.setdefault(origin.name, [])
-    factors = next((factors for factors in known if factors.start == start), None)
+    factors = next((factors for factors in known if factors.start == rows.start), None)
     if factors is None:
-        factors = Factors(start, 1 if product.geometry is None else product.geometry.groups, reads)
+        factors = Factors(rows.start, columns.dim)
         known.append(factors)
     with torch.no_grad():
         _take_inputs(product, factors)
     if product.out.requires_grad:
-        spatial = product.spatial
-
-        def take(gradient: Tensor) -> None:
-            if active():
-                rows = _rows(widened(gradient), spatial)
-                by_group = rows.reshape(len(rows), factors.groups, -1).transpose(0, 1)  # (groups, rows, O)
-                moment = by_group.transpose(1, 2) @ by_group
-                factors.made = moment if factors.made is None else factors.made + moment
-
-        product.out.register_hook(take)
+        # The hook must not hold the tensor that it hangs on: the two would only go with the next garbage collection.
+        product.out.register_hook(partial(_take_gradient, layer, factors, active))
 
 
 def _take_inputs(product: Product, factors: Factors) -> None:
-    out = widened(product.out)
-    if product.bias is not None:
-        out = out - widened(product.bias).view(-1, *(1,) * product.spatial)
-    rows = _rows(out, product.spatial)
-    squares = rows.square().sum(0)
-    x = widened(product.x)
-    if product.geometry is None:
-        read = _rows(x, 0).square().sum(0).view(-1, 1, 1)
+    layer, x = product.of, widened(product.x)
+    if layer.transposed:
+        rows = _rows(x, layer.spatial)
+        _take_rows(rows, layer, factors)
     else:
-        taps = _taps(x, product.weight.shape[2:], product.geometry)  # (channels, rows, taps)
-        read = taps.transpose(1, 2) @ taps
-    factors.rows += len(rows)
-    factors.outputs = squares if factors.outputs is None else factors.outputs + squares
-    factors.read = read if factors.read is None else factors.read + read
+        out = widened(product.out)
+        if product.bias is not None:
+            out = out - widened(product.bias).view(-1, *(1,) * layer.spatial)
+        rows = _rows(out, layer.spatial)
+        _take_taps(x, rows, layer, factors)
+    factors.count += len(rows)
+
+
+def _take_gradient(layer: Contraction, factors: Factors, active: Callable[[], bool], gradient: Tensor) -> None:
+    if not active():
+        return
+    gradient = widened(gradient)
+    if layer.geometry is None or not layer.transposed:
+        _take_rows(_rows(gradient, layer.spatial), layer, factors)
+        return
+    g, convolve = layer.geometry, (F.conv1d, F.conv2d, F.conv3d)[layer.spatial - 1]
+    products = convolve(gradient, widened(layer.weight), None, g.stride, g.padding, g.dilation, g.groups)
+    _take_taps(gradient, _rows(products, layer.spatial), layer, factors)
+
+
+def _take_rows(rows: Tensor, layer: Contraction, factors: Factors) -> None:
+    by_group = rows.reshape(len(rows), layer.groups, -1).transpose(0, 1)  # (groups, rows, O)
+    moment = by_group.transpose(1, 2) @ by_group
+    factors.rows = moment if factors.rows is None else factors.rows + moment
+
+
+def _take_taps(x: Tensor, products: Tensor, layer: Contraction, factors: Factors) -> None:
+    if layer.geometry is None:
+        moment = _rows(x, 0).square().sum(0).view(-1, 1, 1)
+    else:
+        taps = _taps(x, layer.weight.shape[2:], layer.geometry)  # (channels, rows, taps)
+        moment = taps.transpose(1, 2) @ taps
+    squares = products.square().sum(0)
+    factors.products = squares if factors.products is None else factors.products + squares
+    factors.taps = moment if factors.taps is None else factors.taps + moment
 
 
 def _rows(activation: Tensor, spatial: int) -> Tensor:
@@ -121,21 +156,21 @@ def _padding(padding: Any, kernel: Sequence[int], dilations: Sequence[int]) -> l
     return [amount for side in reversed(sides) for amount in side]
 
 
-def increase_of_outputs(factors: Factors) -> Tensor | None:
-    """For each row r of the weight w_r A w_r^T * S_rr / 2, A the mean of what is read: [G * O]."""
-    if factors.made is None or factors.outputs is None:
+def increase_of_rows(factors: Factors) -> Tensor | None:
+    """For each row r of the weight w_r A w_r^T * S_rr / 2, A the mean of a a^T, S the sum of g g^T: [G * O]."""
+    if factors.rows is None or factors.products is None:
         return None
-    return factors.made.diagonal(dim1=1, dim2=2).reshape(-1) * factors.outputs / factors.rows / 2
+    return factors.rows.diagonal(dim1=1, dim2=2).reshape(-1) * factors.products / factors.count / 2
 
 
-def increase_of_inputs(factors: Factors, weight: Tensor) -> Tensor | None:
+def increase_of_columns(factors: Factors, weight: Tensor) -> Tensor | None:
     """For each column w_j [O, k] of the weight tr(S w_j A_jj w_j^T) / 2: [G * I]."""
-    if factors.made is None or factors.read is None:
+    if factors.rows is None or factors.taps is None:
         return None
-    groups, outputs, _ = factors.made.shape
-    rows = weight if factors.reads == 1 else weight.transpose(0, 1)
+    groups, outputs, _ = factors.rows.shape
+    rows = weight if factors.column_dim == 1 else weight.transpose(0, 1)
     rows = rows.narrow(0, factors.start, groups * outputs)
     by_group = rows.reshape(groups, outputs, rows.shape[1], -1)  # (groups, O, I, taps)
-    read = (factors.read / factors.rows).view(groups, rows.shape[1], *factors.read.shape[1:])
-    weighted = torch.einsum("gop,goik->gpik", factors.made, by_group)
-    return torch.einsum("gpik,gikl,gpil->gi", weighted, read, by_group).reshape(-1) / 2
+    taps = (factors.taps / factors.count).view(groups, rows.shape[1], *factors.taps.shape[1:])
+    weighted = torch.einsum("gop,goik->gpik", factors.rows, by_group)
+    return torch.einsum("gpik,gikl,gpil->gi", weighted, taps, by_group).reshape(-1) / 2

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from torch_pruning.importance.criterion import TARGET_TYPES, Criterion, Types, added
-from torch_pruning.importance.factors import increase_of_inputs, increase_of_outputs
+from torch_pruning.importance.factors import increase_of_columns, increase_of_rows
 from torch_pruning.importance.observation import Observer
 from torch_pruning.importance.reductions import Normalizer
 from torch_pruning.importance.shares import Share
-from torch_pruning.importance.statistics import KRONECKER, stale
+from torch_pruning.importance.statistics import KRONECKER, Factors, stale
 from torch_pruning.importance.tensors import widened
 
 
@@ -20,8 +20,7 @@ class OBDCImportance(Observer, Criterion):
 
     Rows, which make a unit: score = S_rr * w_r A w_r^T / 2. Columns, which read it: tr(S w_j A_jj w_j^T) / 2, w_j
     [O, taps]. A is the mean of a a^T, a what the weight reads; S the sum of g g^T, g the gradients of what it makes;
-    over samples and pixels or tokens. A unit's rows and columns are added. Linear layers and convolutions (but not
-    transposed ones) have factors.
+    over samples and pixels or tokens. A unit's rows and columns are added. Linear layers and convolutions have factors.
 
     Wang et al., "EigenDamage: Structured Pruning in the Kronecker-Factored Eigenbasis", 2019, C-OBD (section 3.2);
     Grosse and Martens, "A Kronecker-factored approximate Fisher matrix for convolution layers", 2016.
@@ -55,16 +54,26 @@ class OBDCImportance(Observer, Criterion):
         weight = widened(share.tensor)
         if not known or share.dim > 1:
             return None
-        if share.dim == known[0].reads:
-            found = [increase for factors in known if (increase := increase_of_inputs(factors, weight)) is not None]
+        for factors in known:
+            self._require_fit(factors, share)
+        if share.dim == known[0].column_dim:
+            found = [increase for factors in known if (increase := increase_of_columns(factors, weight)) is not None]
             return added(found) if found else None
         vector = weight.new_zeros(weight.shape[share.dim])
         for factors in known:
-            increase = increase_of_outputs(factors)
+            increase = increase_of_rows(factors)
             if increase is None:
                 return None
-            end = factors.start + len(increase)
-            if end > len(vector):
-                raise stale(share.name, share.dim, end, len(vector))
-            vector[factors.start : end] = increase
+            vector[factors.start : factors.start + len(increase)] = increase
         return vector
+
+    def _require_fit(self, factors: Factors, share: Share) -> None:
+        """Raises ImportanceError if the weight was pruned since it was observed."""
+        if factors.rows is None or factors.taps is None:
+            return
+        groups, rows, _ = factors.rows.shape
+        seen = {1 - factors.column_dim: factors.start + groups * rows, factors.column_dim: len(factors.taps) // groups}
+        for dim, size in seen.items():
+            now = share.tensor.shape[dim]
+            if size > now or (dim == factors.column_dim and size != now):
+                raise stale(share.name, dim, size, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -90,22 +91,26 @@ class Place:
     start: int = 0
 
 
+# (tensor, dimension) -> first position -> statistics
+_OfPlaces: TypeAlias = dict[tuple[str, int], dict[int, Channels]]
+
+
 @dataclass(slots=True)
 class Factors:
     """Streaming second moments of one weight, [G * O, I, k] seen as G groups of O rows, I columns, k taps.
 
-    `read` [G * I, k, k]: sum over rows of a a^T, a the k taps of one channel that one output looks at.
-    `made` [G, O, O]: sum over rows of g g^T, g the gradients of one group's outputs. `outputs` [G * O]: sum of squares
-    of the outputs without bias. Rows are outputs of one channel: samples, pixels, tokens.
+    `taps` [G * I, k, k]: sum of a a^T, a the k numbers of one channel that one output looks at. `rows` [G, O, O]: sum
+    of g g^T, g the gradients of one group's outputs. `products` [G * O]: sum of the squares of w_r a, which are the
+    outputs without bias. All over `count` outputs: samples, pixels, tokens. Of a transposed convolution, [G * I, O, k],
+    a are gradients of outputs, and g what it reads.
     """
 
     start: int  # first row of the weight, where it is a slice
-    groups: int
-    reads: int
-    rows: int = 0
-    read: Tensor | None = None
-    outputs: Tensor | None = None
-    made: Tensor | None = None
+    column_dim: int
+    count: int = 0
+    taps: Tensor | None = None
+    products: Tensor | None = None
+    rows: Tensor | None = None
 
 
 @dataclass(slots=True)
@@ -115,8 +120,8 @@ class Statistics:
     kinds: frozenset[str]
     gradients: dict[str, Tensor] = field(default_factory=dict)
     squares: dict[str, Tensor] = field(default_factory=dict)
-    reads: dict[Place, Channels] = field(default_factory=dict)  # of what is contracted with the dimension
-    makes: dict[Place, Channels] = field(default_factory=dict)  # of what comes out along it
+    reads: _OfPlaces = field(default_factory=dict)  # of what is contracted with the dimension
+    makes: _OfPlaces = field(default_factory=dict)  # of what comes out along it
     kronecker: dict[str, list[Factors]] = field(default_factory=dict)
 
     def add_gradient(self, name: str, gradient: Tensor) -> None:
@@ -127,11 +132,12 @@ class Statistics:
         if SQUARED_GRADIENT in self.kinds:
             _add(self.squares, name, dense.abs().square())
 
-    def channels(self, kept: dict[Place, Channels], place: Place) -> Channels:
+    def channels(self, kept: _OfPlaces, place: Place) -> Channels:
         """The statistics of a place, which are begun where there are none yet."""
-        if place not in kept:
-            kept[place] = Channels(self.kinds & OF_ACTIVATIONS)
-        return kept[place]
+        by_start = kept.setdefault((place.tensor, place.dim), {})
+        if place.start not in by_start:
+            by_start[place.start] = Channels(self.kinds & OF_ACTIVATIONS)
+        return by_start[place.start]
 
 
 def _add(totals: dict[str, Tensor], name: str, new: Tensor) -> None:
@@ -142,16 +148,15 @@ def _add(totals: dict[str, Tensor], name: str, new: Tensor) -> None:
         totals[name] = new.clone()
 
 
-def vector_of(kept: dict[Place, Channels], tensor: str, dim: int, size: int, kind: str) -> Tensor | None:
+def vector_of(kept: _OfPlaces, tensor: str, dim: int, size: int, kind: str) -> Tensor | None:
     """One number for each position of a dimension, [size] (or [groups * size], of a convolution in groups).
 
     None where nothing was seen. Positions that nothing was seen of, beside others that were, are 0.
     """
-    found = [(place, channels) for place, channels in kept.items() if (place.tensor, place.dim) == (tensor, dim)]
-    found = [(place, channels) for place, channels in found if channels.rows]
-    if not found:
+    by_start = kept.get((tensor, dim), {})
+    vectors = [(start, channels.take(kind)) for start, channels in by_start.items() if channels.rows]
+    if not vectors:
         return None
-    vectors = [(place.start, channels.take(kind)) for place, channels in found]
     if len(vectors) == 1 and vectors[0][0] == 0 and len(vectors[0][1]) % size == 0:
         return vectors[0][1]
     whole = vectors[0][1].new_zeros(size)

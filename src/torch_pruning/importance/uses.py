@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from torch_pruning.importance.factors import Geometry, Product, observe_product
+from torch_pruning.importance.factors import Contraction, Geometry, Product, observe_product
 from torch_pruning.importance.sources import Sources
 from torch_pruning.importance.statistics import KRONECKER, OF_ACTIVATIONS, Statistics
 
@@ -53,7 +53,7 @@ class _Arguments:
 def _linear(given: _Arguments, out: Tensor, sources: Sources) -> Use:
     x, weight, bias = given(0, "input"), given(1, "weight"), given(2, "bias")
     made = [Signal(weight, 0, out, -1)] if weight.dim() > 1 else []
-    product = Product(x, weight, out, bias, reads=1, makes=0) if weight.dim() == 2 else None
+    product = Product(Contraction(weight, 1, 0), x, out, bias) if weight.dim() == 2 else None
     return Use([Signal(weight, weight.dim() - 1, x, -1)], made, product)
 
 
@@ -62,15 +62,14 @@ def _convolution(spatial: int, transposed: bool) -> Callable[[_Arguments, Tensor
         x, weight, bias = given(0, "input"), given(1, "weight"), given(2, "bias")
         channel = -spatial - 1
         reads, makes = (0, 1) if transposed else (1, 0)
-        product = None
-        if not transposed:  # there what is read and the gradients of what is made change places
-            geometry = Geometry(
-                given(3, "stride", default=1),
-                given(4, "padding", default=0),
-                given(5, "dilation", default=1),
-                given(6, "groups", default=1),
-            )
-            product = Product(x, weight, out, bias, reads, makes, geometry)
+        geometry = Geometry(
+            given(3, "stride", default=1),
+            given(4, "padding", default=0),
+            given(7 if transposed else 5, "dilation", default=1),
+            given(6, "groups", default=1),
+            transposed,
+        )
+        product = Product(Contraction(weight, reads, makes, geometry), x, out, bias)
         return Use([Signal(weight, reads, x, channel)], [Signal(weight, makes, out, channel)], product)
 
     return use
@@ -88,7 +87,7 @@ def _matmul(first: int) -> Callable[[_Arguments, Tensor, Sources], Use | None]:
         if sources.find(right) is not None:
             rows = max(0, right.dim() - 2)
             made = [Signal(right, right.dim() - 1, out, -1)] if right.dim() > 1 else []
-            product = Product(left, right, out, bias, reads=0, makes=1) if right.dim() == 2 else None
+            product = Product(Contraction(right, 0, 1), left, out, bias) if right.dim() == 2 else None
             return Use([Signal(right, rows, left, -1)], made, product)
         if sources.find(left) is None:
             return None
@@ -233,7 +232,7 @@ class UseMode(TorchFunctionMode):
                     for signal in signals:
                         self._see(signal, kept)
         if KRONECKER in statistics.kinds and use.product is not None:
-            origin = self.sources.find(use.product.weight)
+            origin = self.sources.find(use.product.of.weight)
             if origin is not None:
                 observe_product(use.product, origin, statistics, lambda: self.active)
 
