@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -48,6 +48,10 @@ class Share(ABC):
     @abstractmethod
     def sums(self, entries: Tensor) -> Tensor:
         """Entries, as `own` gives them, summed by unit: [lanes, units]."""
+
+    def power_sums(self, p: float) -> Tensor:
+        """|w|^p of the tensor's own entries, summed by unit: [lanes, units]."""
+        return self.sums(_power(self.values, p))
 
     @abstractmethod
     def rows(self, entries: Tensor | None = None) -> Tensor:
@@ -95,16 +99,28 @@ class UnitShare(Share):
         return torch.cat(pieces, self.dim) if len(pieces) > 1 else pieces[0] if pieces else full
 
     def sums(self, entries: Tensor) -> Tensor:
+        return self._by_unit(lambda rest: _summed(entries, rest))
+
+    def power_sums(self, p: float) -> Tensor:
+        own = self.values
+
+        def reduced(rest: list[int]) -> Tensor:
+            if p == 2 and rest and 0 not in rest:  # along rows a norm is fast and needs no squares in memory
+                return torch.linalg.vector_norm(own, 2, rest).square()
+            return _summed(_power(own, p), rest)
+
+        return self._by_unit(reduced)
+
+    def _by_unit(self, reduced: Callable[[list[int]], Tensor]) -> Tensor:
+        """What is left when the dimensions that do not tell units apart are reduced, summed by unit."""
         group = self.group
         if self.member.axis is group.axis and not group.lanes:
-            rest = [dim for dim in range(entries.dim()) if dim != self.dim]
-            return (entries.sum(rest) if rest else entries).view(1, -1)
+            return reduced([dim for dim in range(self.tensor.dim()) if dim != self.dim]).view(1, -1)
         slots = self._slots()
-        rest = [dim for dim, size in enumerate(slots.shape) if size == 1]
-        summed = entries.sum(rest) if rest else entries
+        summed = reduced([dim for dim, size in enumerate(slots.shape) if size == 1])
         # One slot more than there are units, for the entries of none.
         totals = summed.new_zeros(lane_count(group) * group.size + 1)
-        totals.index_add_(0, slots.reshape(-1).to(entries.device), summed.reshape(-1))
+        totals.index_add_(0, slots.reshape(-1).to(summed.device), summed.reshape(-1))
         return totals[:-1].view(-1, group.size)
 
     def rows(self, entries: Tensor | None = None) -> Tensor:
@@ -134,6 +150,20 @@ class UnitShare(Share):
     def _slots(self) -> Tensor:
         """See `entry_slots`."""
         return entry_slots(self.group, self.member)
+
+
+def _power(entries: Tensor, p: float) -> Tensor:
+    if p == 2 and not entries.is_complex():
+        return entries.square()
+    return entries.abs() if p == 1 else entries.abs().pow(p)
+
+
+def _summed(entries: Tensor, dims: list[int]) -> Tensor:
+    """The sum over some dimensions. The first goes by itself: of rows it is fast, of parts of rows not."""
+    if 0 in dims:
+        entries = entries.sum(0)
+        dims = [dim - 1 for dim in dims if dim != 0]
+    return entries.sum(dims) if dims else entries
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,14 +52,15 @@ class Sources:
     def follow(self, arguments: Iterable[Tensor], result: Any) -> None:
         """Remember the result of a function of the model's tensors alone."""
         arguments = list(arguments)
-        if not isinstance(result, Tensor) or not all(self._known(argument) for argument in arguments):
+        if not isinstance(result, Tensor) or not all(self.knows(argument) for argument in arguments):
             return
         if any(result is argument for argument in arguments) or self._candidates(result):
             return
         origins = [self.find(argument) for argument in arguments if argument.shape == result.shape]
         self._computed[result] = next((origin for origin in origins if origin is not None), None)
 
-    def _known(self, tensor: Tensor) -> bool:
+    def knows(self, tensor: Tensor) -> bool:
+        """Whether it comes from the model's tensors alone."""
         return tensor in self._computed or bool(self._candidates(tensor))
 
     def _candidates(self, tensor: Tensor) -> list[tuple[str, Tensor]]:

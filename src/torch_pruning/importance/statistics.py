@@ -26,9 +26,13 @@ OF_ACTIVATIONS = frozenset((ABSOLUTE, NONZERO, MOMENTS))
 
 @dataclass(slots=True)
 class Channels:
-    """Streaming statistics of the channels of one activation, each [channels]; `rows` counts what they are over."""
+    """Streaming statistics of the channels of one activation, each [channels]; `rows` counts what they are over.
+
+    `size` is that of the weight's dimension: channels are as many, or so many for each group of a convolution.
+    """
 
     wanted: frozenset[str]
+    size: int
     rows: int = 0
     absolute: Tensor | None = None  # sum of |x|
     nonzero: Tensor | None = None  # how many are not 0
@@ -132,11 +136,11 @@ class Statistics:
         if SQUARED_GRADIENT in self.kinds:
             _add(self.squares, name, dense.abs().square())
 
-    def channels(self, kept: _OfPlaces, place: Place) -> Channels:
-        """The statistics of a place, which are begun where there are none yet."""
+    def channels(self, kept: _OfPlaces, place: Place, size: int) -> Channels:
+        """The statistics of `size` positions from a place on, which are begun where there are none yet."""
         by_start = kept.setdefault((place.tensor, place.dim), {})
         if place.start not in by_start:
-            by_start[place.start] = Channels(self.kinds & OF_ACTIVATIONS)
+            by_start[place.start] = Channels(self.kinds & OF_ACTIVATIONS, size)
         return by_start[place.start]
 
 
@@ -153,16 +157,17 @@ def vector_of(kept: _OfPlaces, tensor: str, dim: int, size: int, kind: str) -> T
 
     None where nothing was seen. Positions that nothing was seen of, beside others that were, are 0.
     """
-    by_start = kept.get((tensor, dim), {})
-    vectors = [(start, channels.take(kind)) for start, channels in by_start.items() if channels.rows]
-    if not vectors:
+    seen = {start: channels for start, channels in kept.get((tensor, dim), {}).items() if channels.rows}
+    if not seen:
         return None
-    if len(vectors) == 1 and vectors[0][0] == 0 and len(vectors[0][1]) % size == 0:
+    end = max(start + channels.size for start, channels in seen.items())
+    if end > size:
+        raise stale(tensor, dim, end, size)
+    vectors = [(start, channels.take(kind)) for start, channels in seen.items()]
+    if len(vectors) == 1 and end == size and vectors[0][0] == 0:
         return vectors[0][1]
     whole = vectors[0][1].new_zeros(size)
     for start, vector in vectors:
-        if start + len(vector) > size:
-            raise stale(tensor, dim, start + len(vector), size)
         whole[start : start + len(vector)] = vector
     return whole
 

@@ -84,6 +84,8 @@ def _matmul(first: int) -> Callable[[_Arguments, Tensor, Sources], Use | None]:
         bias = given(0, "input") if first else None
         if not isinstance(left, Tensor) or not isinstance(right, Tensor):
             return None
+        if sources.knows(left) and sources.knows(right):  # a weight in the making, as of spectral norm
+            return None
         if sources.find(right) is not None:
             rows = max(0, right.dim() - 2)
             made = [Signal(right, right.dim() - 1, out, -1)] if right.dim() > 1 else []
@@ -220,7 +222,7 @@ class UseMode(TorchFunctionMode):
                 found = use(_Arguments(args, kwargs), out, self.sources)
             if found is not None:
                 self._take(found)
-        elif isinstance(out, Tensor):
+        if isinstance(out, Tensor):
             self.sources.follow(_tensors(args), out)
         return out
 
@@ -240,7 +242,9 @@ class UseMode(TorchFunctionMode):
         origin = self.sources.find(signal.weight)
         place = None if origin is None else origin.places[signal.dim]
         if place is not None and signal.activation.is_floating_point():
-            self.statistics.channels(kept, place).update(signal.activation, signal.along)
+            self.statistics.channels(kept, place, signal.weight.shape[signal.dim]).update(
+                signal.activation, signal.along
+            )
 
 
 class _Inside:

@@ -40,13 +40,8 @@ class MagnitudeImportance(Criterion):
         self.p = p
 
     def score(self, shares: Sequence[Share]) -> Tensor:
-        total = added([share.sums(self._power(share.values)) for share in shares])
+        total = added([share.power_sums(self.p) for share in shares])
         return total.pow(1 / self.p) if self.joint else total
-
-    def _power(self, weights: Tensor) -> Tensor:
-        if self.p == 2 and not weights.is_complex():
-            return weights.square()
-        return weights.abs() if self.p == 1 else weights.abs().pow(self.p)
 
 
 class LAMPImportance(MagnitudeImportance):
