@@ -24,7 +24,7 @@ LAYERS = [
     ("recovery",),
     ("pruner",),
     ("checkpoint", "export", "report", "cli"),
-    ("strategy", "counting", "utils", "__init__"),
+    ("strategy", "counting", "measuring", "comparing", "drawing", "utils", "__init__"),
 ]
 MODULE_TO_LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 

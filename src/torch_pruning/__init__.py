@@ -1,6 +1,7 @@
 """Structural pruning for PyTorch: find which channels, heads and widths are coupled, and remove them physically."""
 
 from torch_pruning import importance, pruner, recovery, strategy, utils
+from torch_pruning.checkpoint import load, load_state_dict, save, state_dict
 from torch_pruning.dependency import Dependency, DependencyGraph, DependencyPlan, Node
 from torch_pruning.dependency import PruningGroup as Group
 from torch_pruning.graph.graph import Graph, build_graph
@@ -81,6 +82,8 @@ __all__ = [
     "build_graph",
     "function",
     "importance",
+    "load",
+    "load_state_dict",
     "mask_bias",
     "mask_weight",
     "plan",
@@ -119,6 +122,8 @@ __all__ = [
     "pruner",
     "recovery",
     "register_rule",
+    "save",
+    "state_dict",
     "strategy",
     "utils",
     "verify",

@@ -17,20 +17,4 @@ from rules.families import (
 
 FAMILIES = (shape, join, pointwise, contraction, normalise, reduce, index, spatial, create, recurrent, customized)
 
-CASES: list[Case] = [
-    case
-    for family in (
-        shape,
-        join,
-        pointwise,
-        contraction,
-        normalise,
-        reduce,
-        index,
-        spatial,
-        create,
-        recurrent,
-        customized,
-    )
-    for case in family.CASES
-]
+CASES: list[Case] = [case for family in FAMILIES for case in family.CASES]
