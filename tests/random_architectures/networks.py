@@ -118,7 +118,7 @@ def blocks(kinds: list[str]) -> st.SearchStrategy[Block]:
 def networks(draw: st.DrawFn) -> Network:
     """Any network of up to four blocks on images and three on tokens."""
     images = draw(st.lists(blocks(sorted(IMAGE_BLOCKS)), max_size=4))
-    flatten = draw(st.sampled_from(FLATTENINGS))
+    flatten = draw(st.sampled_from((*FLATTENINGS, "tokens", "tokens")))  # as often as the others together
     tokens = draw(st.lists(blocks(sorted(TOKEN_BLOCKS)), min_size=1, max_size=3)) if flatten == "tokens" else []
     second, heads = draw(st.sampled_from(SECOND_INPUTS)), draw(st.sampled_from(HEADS))
     return Network(tuple(images), tuple(tokens), flatten, second, heads)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -220,6 +221,21 @@ def _follow(axis: Free) -> Axis:
     for link in chain:
         link.bound = end
     return end
+
+
+def alike(a: Axis, b: Axis) -> bool:
+    """Whether two resolved axes are seen at once to be the same: one object, or made of the same objects."""
+    if a is b:
+        return True
+    if isinstance(a, Fixed):
+        return isinstance(b, Fixed) and a.size == b.size
+    if isinstance(a, Concat) and isinstance(b, Concat):
+        return _same_objects(a.parts, b.parts)
+    return isinstance(a, Product) and isinstance(b, Product) and _same_objects(a.factors, b.factors)
+
+
+def _same_objects(left: tuple[Axis, ...], right: tuple[Axis, ...]) -> bool:
+    return len(left) == len(right) and all(map(operator.is_, left, right))
 
 
 def leaves(axis: Axis) -> tuple[Free, ...]:

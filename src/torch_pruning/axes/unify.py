@@ -12,6 +12,7 @@ from torch_pruning.axes.expression import (
     Free,
     Product,
     Reason,
+    alike,
     concat,
     freeze,
     leaves,
@@ -30,7 +31,7 @@ def unify(a: Axis, b: Axis, reason: Reason) -> None:
     while work:
         a, b = work.pop()
         a, b = resolve(a), resolve(b)
-        if a is b:
+        if alike(a, b):
             continue
         if a.size != b.size:
             raise AssertionError(f"cannot unify axes of sizes {a.size} and {b.size}: {a!r}, {b!r}")

@@ -134,7 +134,10 @@ class OpCall:
         return Reason(f"{self.op.removeprefix('aten.').partition('.')[0]}: {text}", self.where)
 
     def unify(self, a: Axis, b: Axis) -> None:
-        fixed = isinstance(ax.resolve(a), Fixed) or isinstance(ax.resolve(b), Fixed)
+        a, b = ax.resolve(a), ax.resolve(b)
+        if ax.alike(a, b):
+            return
+        fixed = isinstance(a, Fixed) or isinstance(b, Fixed)
         text = (
             "meets a dimension that is never pruned (of an input, or a constant)"
             if fixed

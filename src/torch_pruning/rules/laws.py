@@ -101,8 +101,5 @@ def zero_set(
                 return frozenset()
             return (frozenset().union(*factors) - repeated) | repeated.intersection(*factors)
         case Each():
-            return frozenset(
-                axis
-                for axis in everything
-                if all(axis in zero_of(item) for item in law.items if axis in carried_by(item))
-            )
+            # Each axis need only be zero on the items that carry it.
+            return everything.difference(*(carried_by(item) - zero_of(item) for item in law.items))

@@ -6,6 +6,7 @@ import contextlib
 import enum
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -17,9 +18,10 @@ from torch_pruning.axes.sizes import AttributeSource, SizeLog, TracedInt
 # What nn.Module itself keeps in `__dict__`; integers and tensors of the user are never there.
 _INTERNAL = frozenset(nn.Module().__dict__) | {"_parameters", "_buffers", "_modules"}
 _MAX_DEPTH = 6
-# Most of what stands on modules, told apart by type alone.
-_LEAVES = frozenset([type(None), bool, float, str])
-_OPAQUE = (type, FunctionType, MethodType, ModuleType, enum.Enum, str, bytes, bool, float, complex, torch.Generator)
+_OPAQUE = (
+    nn.Module, type, FunctionType, MethodType, ModuleType, enum.Enum, str, bytes, bool, float, complex, torch.Generator,
+    type(None),
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -43,15 +45,62 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
     A tensor that is held in several places comes once, under its first name.
     """
-    found: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue
+        prefix = f"{path}." if path else ""
+        for container in (module._parameters, module._buffers):
+            for key, tensor in list(container.items()):
+                if tensor is not None and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    yield prefix + key, tensor
+        for key, item in list(module.__dict__.items()):
+            if key not in _INTERNAL and _kind(item) not in ("opaque", "integer"):
+                yield from _tensors_within(item, path, (("attribute", key),), seen)
 
-    def collect(name: str, tensor: torch.Tensor) -> torch.Tensor:
-        found[name] = tensor
-        return tensor
 
-    with substituted(model, collect, None, {}):
-        pass
-    yield from found.items()
+def _tensors_within(item: Any, path: str, steps: tuple[Any, ...], seen: set[int]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Those of one attribute, in the order in which `_Walk` meets them."""
+    kind = _kind(item)
+    if kind in ("opaque", "integer") or id(item) in seen:
+        return
+    if kind == "tensor":
+        seen.add(id(item))
+        yield str(AttributeSource(path, steps)), item
+    elif len(steps) <= _MAX_DEPTH + 1 and (children := _children(item, kind)):
+        seen.add(id(item))
+        for step, child in children:
+            yield from _tensors_within(child, path, (*steps, step), seen)
+
+
+def _kind(item: Any) -> str:
+    """Most of what stands on modules is told apart by type alone."""
+    cls: Any = type(item)
+    return _kind_of(cls)
+
+
+@cache
+def _kind_of(cls: Any) -> str:
+    if cls is int:
+        return "integer"
+    if issubclass(cls, torch.Tensor):
+        return "tensor"
+    if issubclass(cls, _OPAQUE):
+        return "opaque"
+    if cls in (list, dict) or issubclass(cls, tuple):
+        return "container"
+    # A config object, dataclass or the like.
+    is_object = cls.__dictoffset__ and not cls.__module__.startswith(("torch.", "builtins", "_thread"))
+    return "object" if is_object else "opaque"
+
+
+def _children(item: Any, kind: str) -> list[tuple[tuple[str, Any], Any]]:
+    """(step of a path, child) of all that a container or an object holds."""
+    if kind == "object":
+        return [(("attribute", key), child) for key, child in vars(item).items()]
+    pairs = item.items() if isinstance(item, dict) else enumerate(item)
+    return [(("item", key), child) for key, child in pairs]
 
 
 @contextlib.contextmanager
@@ -99,7 +148,7 @@ class _Walk:
                 if tensor is not None:
                     container[key] = self._tensor(prefix + key, tensor)  # type: ignore[assignment]
         for key, item in list(module.__dict__.items()):
-            if key not in _INTERNAL and type(item) not in _LEAVES:
+            if key not in _INTERNAL and _kind(item) != "opaque":
                 module.__dict__[key] = self._item(item, path, (("attribute", key),), 0)
         cls = type(module)
         if cls not in self.class_integers:
@@ -122,25 +171,25 @@ class _Walk:
         return TracedInt(value, source, self.log)
 
     def _item(self, item: Any, path: str, steps: tuple[Any, ...], depth: int) -> Any:
-        if type(item) in _LEAVES:
-            return item
-        if type(item) is int:
+        kind = _kind(item)
+        if kind == "integer":
             return self._integer(item, path, steps)
-        if isinstance(item, torch.Tensor):
+        if kind == "tensor":
             return self._tensor(str(AttributeSource(path, steps)), item)
-        if item is None or isinstance(item, (*_OPAQUE, nn.Module)) or depth > _MAX_DEPTH:
+        if kind == "opaque" or depth > _MAX_DEPTH:
             return item
         if id(item) in self.copies:
             return self.copies[id(item)][1]
-        if type(item) in (list, dict) or isinstance(item, tuple):
+        if kind == "container":
             return self._container(item, path, steps, depth)
-        if hasattr(item, "__dict__") and not type(item).__module__.startswith(("torch.", "builtins", "_thread")):
-            self._object(item, path, steps, depth)
+        self._object(item, path, steps, depth)
         return item
 
     def _container(self, item: Any, path: str, steps: tuple[Any, ...], depth: int) -> Any:
-        pairs = item.items() if isinstance(item, dict) else enumerate(item)
-        new = [(key, self._item(child, path, (*steps, ("item", key)), depth + 1)) for key, child in pairs]
+        new = [
+            (step[1], self._item(child, path, (*steps, step), depth + 1))
+            for step, child in _children(item, "container")
+        ]
         if isinstance(item, dict):
             copy: Any = dict(new)
         elif type(item) in (list, tuple):
@@ -156,8 +205,8 @@ class _Walk:
         """A config object or dataclass: its integers are replaced in place, and put back afterwards."""
         self.copies[id(item)] = (item, item)
         self.snapshot.save(vars(item))
-        for key, child in list(vars(item).items()):
-            vars(item)[key] = self._item(child, path, (*steps, ("attribute", key)), depth + 1)
+        for step, child in _children(item, "object"):
+            vars(item)[step[1]] = self._item(child, path, (*steps, step), depth + 1)
 
 
 def _class_integers(cls: type) -> Iterator[tuple[str, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -117,7 +117,8 @@ def _attempt(
 ) -> tuple[Program, BaseException | None]:
     program = Program(mode, kind)
     recorder = Recorder(program, memo)
-    recorder.paths = {id(module): path for path, module in model.named_modules()}
+    modules = dict(model.named_modules())
+    recorder.paths = {id(module): path for path, module in modules.items()}
     stand_in = _fakes() if kind == "fake" else _clone
 
     def replace_tensor(name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -147,20 +148,19 @@ def _attempt(
             outputs = example.output_transform(outputs)
         for tensor, opaque in tensors_in(outputs):
             (program.carried if opaque else program.outputs).append(recorder.lookup(tensor))
-        program.rewritten = _rewritten(model, program, recorder)
+        program.rewritten = _rewritten(modules, program, recorder)
     return program, None
 
 
-def _rewritten(model: nn.Module, program: Program, recorder: Recorder) -> dict[str, Value]:
+def _rewritten(modules: Mapping[str, nn.Module], program: Program, recorder: Recorder) -> dict[str, Value]:
     """The tensors that stand on the model after the run in place of those that stood there before, by name."""
     found: dict[str, Value] = {}
-    for path, module in model.named_modules():
+    for path, module in modules.items():
         if isinstance(module, torch.jit.ScriptModule):
             continue
         prefix = f"{path}." if path else ""
         for key, item in (*module._buffers.items(), *module.__dict__.items()):
-            before = program.state.get(prefix + key)
-            if before is not None and isinstance(item, torch.Tensor):
+            if isinstance(item, torch.Tensor) and (before := program.state.get(prefix + key)) is not None:
                 after = recorder.lookup(item)
                 if after.storage != before.storage:
                     found[prefix + key] = after
