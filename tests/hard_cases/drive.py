@@ -45,6 +45,10 @@ NOT_FOLDED = frozenset(
         "mean_over_channels",
         "number_of_size",
         "number_in_a_tensor",
+        "filled_with_width",
+        "imported_logarithm",
+        "rounded_quotient",
+        "rotary_complex_numbers",
     ]
 )
 

@@ -9,6 +9,7 @@ import models_convolutions
 import models_experts
 import models_grouped_queries
 import models_layers
+import models_numbers
 import models_parametrized
 import models_shapes
 import models_sizes
@@ -39,6 +40,7 @@ THEMES = (
     models_control,
     models_sizes,
     models_zoo,
+    models_numbers,
 )
 CASES = [pytest.param(case, id=case.name) for theme in THEMES for case in theme.CASES]
 

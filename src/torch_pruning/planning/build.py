@@ -42,13 +42,15 @@ def build_plan(graph: Graph, choice: Choice) -> Plan:
             if id(axis) not in cache:
                 cache[id(axis)] = tuple(kept_positions(axis, choice))
             kept.setdefault(tensor, {})[dim] = cache[id(axis)]
-    shapes = {name: tuple(axis.size for axis in graph.axes[name]) for name in dict.fromkeys((*kept, *blocks))}
     changes = [
         AttributeChange(source, graph.constraints.attribute_values[source], new)
         for source, definition in graph.constraints.definitions.items()
         if (new := attribute_value(definition, counts)) != graph.constraints.attribute_values[source]
     ]
     scales, numbers = _scales(graph, counts)
+    # What is only scaled (the bias of a last layer, say) is part of the plan as well.
+    touched_tensors = dict.fromkeys((*kept, *blocks, *(tensor for tensor, _, _ in scales)))
+    shapes = {name: tuple(axis.size for axis in graph.axes[name]) for name in touched_tensors}
     groups = tuple(
         _group_change(graph, axis, kept_units) for axis, kept_units in choice.items() if axis in graph.group_of
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import torch
 from torch import nn
 
 from torch_pruning.axes.expression import Axis, Fixed, Product, leaves, resolve
@@ -39,10 +41,10 @@ def check_run(plan: Plan, graph: Graph, model: nn.Module, inferred: Inferred | N
                 f"the pruned model takes another path: {expected.op} was expected at {expected.where}, "
                 f"found {actual.op} at {actual.where}; a size steers the code there"
             )
-        if numbers and str(expected.where) not in repaired and _floats(actual) != _written(expected, plan):
+        if numbers and str(expected.where) not in repaired and _numbers(actual) != _written(expected, plan):
             raise CheckError(
-                f"{expected.op} at {expected.where} works with a number that changed from {_floats(expected)} to "
-                f"{_floats(actual)}: a size goes into it that the trace did not see; pruning there is not exact"
+                f"{expected.op} at {expected.where} works with a number that changed from {_numbers(expected)} to "
+                f"{_numbers(actual)}: a size goes into it that the trace did not see; pruning there is not exact"
             )
         _compare(expected, actual, inferred, graph.axes, counts, real=found.kind != "fake")
     if len(expected_calls) != len(found_calls):
@@ -170,13 +172,19 @@ def _compare_by_place(
                 raise errors[0]
 
 
-def _floats(call: Call) -> list[float]:
-    """The numbers an op was given, other than sizes."""
-    return [item for item in (*call.args, *call.kwargs.values()) if isinstance(item, float)]
+def _numbers(call: Call) -> list[int | float]:
+    """What an op was given as numbers, not as sizes: factors, summands, what it fills with."""
+    given: list[Any] = [item for item in (*call.args, *call.kwargs.values()) if isinstance(item, float)]
+    schema = getattr(call.function, "_schema", None)
+    if schema is None or not call.inputs():  # a range of positions is given by numbers, too
+        return given
+    by_name = dict(zip((argument.name for argument in schema.arguments), call.args, strict=False)) | call.kwargs
+    scalars = (by_name.get(a.name) for a in schema.arguments if isinstance(a.type, torch.NumberType))
+    return [*given, *(item for item in scalars if isinstance(item, int))]
 
 
-def _written(call: Call, plan: Plan) -> list[float]:
+def _written(call: Call, plan: Plan) -> list[int | float]:
     """The numbers as surgery has written them: a float attribute that the plan scales is scaled where it is used."""
     here = [change for change in plan.changes if change.source.module == call.where.module]
     new = {change.old: change.new for change in here if isinstance(change.old, float)}
-    return [new.get(number, number) for number in _floats(call)]
+    return [new.get(number, number) for number in _numbers(call)]

@@ -132,7 +132,17 @@ class _Probe:
             return found
         dims = [(name, dim) for name, kept in self.plan.kept.items() for dim in kept]
         dims += [(name, block.dim) for name, block in self.plan.blocks.items()]
-        return self._masked_run(gradients, [dim for dim in dims if _finite(self._masked_run(gradients, [dim]))])
+        alone = [dim for dim in dims if _finite(self._masked_run(gradients, [dim]))]
+        found = self._masked_run(gradients, alone)
+        return found if _finite(found) else self._masked_run(gradients, self._finite_together(alone, gradients))
+
+    def _finite_together(self, dims: list[tuple[str, int]], gradients: bool) -> list[tuple[str, int]]:
+        """As many of the dimensions as can be zero at once, one by one: a weight alone, but not with its bias."""
+        chosen: list[tuple[str, int]] = []
+        for dim in dims:
+            if _finite(self._masked_run(gradients, [*chosen, dim])):
+                chosen.append(dim)
+        return chosen
 
     def _masked_run(self, gradients: bool, only: Collection[tuple[str, int]] | None) -> Run:
         with on_copies(self.model, self.state, self.training):

@@ -208,23 +208,29 @@ class OpCall:
         """A statistic over `axis` that removed units take part in even when zero."""
         self.facts.statistics.append(Statistic(axis, "all", NOWHERE, text, self.where))
 
+    def draws(self, axes: Iterable[Axis]) -> None:
+        """Random numbers of this shape: another shape gets others. In training that is noise, and of no account."""
+        if not self.training:
+            for axis in axes:
+                self.statistic(axis, "random numbers are drawn anew")
+
     def counts(self, axis: Axis, law: Law, text: str, repair: ScaleRepair | None = None) -> None:
         """A sum divided by the number of units: exact up to a factor that depends on counts only."""
         self.facts.statistics.append(Statistic(axis, "count", law, text, self.where, repair))
 
-    def number(self, name: str, operand: Operand, power: float | None, linear: bool = True) -> None:
+    def number(self, name: str, operand: Operand | None, power: float | None, linear: bool = True) -> None:
         """A scalar argument works on the values of `operand`: if a size went into it, that size's axes are inexact.
 
         `power` is 1 for a factor, -1 for a divisor (both can be repaired), None for anything else. `linear`: whether
         the result is linear in the operand.
         """
         given = self._given(name)
-        if isinstance(given, TracedFloat) and power is not None:
+        if isinstance(given, TracedFloat) and power is not None and operand is not None:
             repair = ScaleRepair(operand, -power * given.exponent, event=given.event, where=self.where, linear=linear)
             self.facts.number_repairs.append(repair)
         elif isinstance(given, TracedInt):
             factor = None
-            if power is not None:
+            if power is not None and operand is not None:
                 factor = ScaleRepair(operand, -power, event=-1, where=self.where, linear=linear)
             self.facts.scalar_uses.append((given.expression, self.where, factor))
 

@@ -91,15 +91,23 @@ def _batch(op: OpCall, a: tuple[Axis, ...], b: tuple[Axis, ...]) -> tuple[Axis, 
 def addmm(op: OpCall) -> Outcome:
     """bias + x @ y, the bias broadcast."""
     bias, x, y = op.tensors()
+    _weighted(op, bias, x)
     out = _matmul(op, x, y)
     _add_bias(op, bias, out)
     return op.outcome(out, zero=All(_product_law(x, y), bias))
+
+
+def _weighted(op: OpCall, bias: Operand, x: Operand) -> None:
+    """beta * bias + alpha * x @ y: neither factor is one of the sum."""
+    op.number("beta", bias, 1.0, linear=False)
+    op.number("alpha", x, 1.0, linear=False)
 
 
 @rule("aten.addbmm")
 def addbmm(op: OpCall) -> Outcome:
     """bias + sum over the batch of [S, A, B] @ [S, B, C] -> [A, C]."""
     bias, x, y = op.tensors()
+    _weighted(op, bias, x)
     _, *out = _matmul(op, x, y)
     op.sums(x.axes[0], AnyOf(x, y), "contraction")
     for operand, dim in ((x, 1), (y, 2)):
@@ -121,6 +129,7 @@ def outer(op: OpCall) -> Outcome:
 def addr(op: OpCall) -> Outcome:
     """bias + the outer product of [A] and [B]."""
     bias, x, y = op.tensors()
+    _weighted(op, bias, x)
     out = (*x.axes, *y.axes)
     _add_bias(op, bias, out)
     return op.outcome(out, zero=All(AnyOf(x, y), bias))

@@ -8,6 +8,8 @@ from torch_pruning.rules.facts import Outcome
 from torch_pruning.rules.laws import EVERYWHERE, NOWHERE
 from torch_pruning.rules.registry import rule
 
+_RANDOM = frozenset("rand randn randint normal rand_like randn_like randint_like".split())
+
 
 @rule(
     "aten.zeros",
@@ -36,6 +38,9 @@ def filled(op: OpCall) -> Outcome:
             op.size_is(source, axis)
         axes.append(axis)
     base = op.op.split(".")[1]
+    op.number("fill_value", None, None)
+    if base in _RANDOM:
+        op.draws(axes)
     zeros = base in ("zeros", "new_zeros") or (base in ("full", "new_full") and op.get("fill_value") == 0)
     return op.outcome(axes, zero=EVERYWHERE if zeros else NOWHERE)
 
@@ -51,6 +56,9 @@ def filled(op: OpCall) -> Outcome:
 )
 def filled_like(op: OpCall) -> Outcome:
     x = op.tensors()[0]
+    op.number("fill_value", None, None)
+    if op.op.split(".")[1] in _RANDOM:
+        op.draws(x.axes)
     zeros = op.op.startswith("aten.zeros_like") or (op.op.startswith("aten.full_like") and op.get("fill_value") == 0)
     return op.outcome(x.axes, zero=EVERYWHERE if zeros else NOWHERE)
 
@@ -72,6 +80,7 @@ def filled_like(op: OpCall) -> Outcome:
 def numbered(op: OpCall) -> Outcome:
     """The entries are positions: what is numbered cannot lose any."""
     axes = op.fixed(op.output_shapes[0])
+    op.number("s", None, None)
     for name in ("end", "start", "n", "steps", "m"):
         if isinstance(op.arguments.get(name), int) and axes:
             source = op.size_source(name)

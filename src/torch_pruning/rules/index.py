@@ -33,6 +33,8 @@ def embedding(op: OpCall) -> Outcome:
         rows = (*indices.axes, width)
     else:
         rows = (rows[0], width)
+        # Of a maximum there is a table that says where it was.
+        tables = [(Fixed(table[0].size), width) if len(table) == 2 else table for table in tables]
     return op.outcome(rows, *tables, zero=[Along(weight, (width,)), *(NOWHERE for _ in tables)])
 
 

@@ -18,6 +18,7 @@ from torch_pruning.rules.zero_at_zero import zero_law
 # Arguments that work on values, and the ops whose scalar is a factor (1) or a divisor (-1).
 _SCALARS = frozenset("other alpha beta value exponent min max min_val max_val weight end threshold".split())
 _FACTORS = {"mul": 1.0, "multiply": 1.0, "div": -1.0, "divide": -1.0, "true_divide": -1.0}
+_RANDOM = frozenset("bernoulli cauchy exponential geometric log_normal normal poisson random uniform".split())
 # Elementwise ops that do not carry the tag in every overload.
 _UNTAGGED = frozenset(
     """
@@ -73,6 +74,8 @@ def elementwise(op: OpCall) -> Outcome:
     for name, argument in op.arguments.items():
         if isinstance(argument, int | float) and name in _SCALARS:
             op.number(name, operands[0], _power(op, base) if name == "other" and len(operands) == 1 else None)
+    if base in _RANDOM:
+        op.draws(axes)
     sizes = tuple(axis.size for axis in axes)
     outputs = [axes if shape == sizes else op.fixed(shape) for shape in op.output_shapes]
     return op.outcome(*outputs, zero=zero_law(base, op))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch_pruning.axes.sizes import TracedInt
@@ -16,16 +17,34 @@ _WHOLE = ("gcd", "lcm", "isqrt", "comb", "perm", "factorial")
 
 
 @contextlib.contextmanager
-def math_sees_sizes() -> Iterator[None]:
-    """`math.log(x.shape[1])` is a use as a number, `math.gcd(x.shape[1], 8)` freezes what it looks at."""
-    originals = {name: getattr(math, name) for name in (*_LOGARITHMS, *_WHOLE)}
+def math_sees_sizes(classes: Iterable[type]) -> Iterator[None]:
+    """`math.log(x.shape[1])` is a use as a number, `math.gcd(x.shape[1], 8)` freezes what it looks at.
+
+    The files in which one of the `classes` is written see them too, where they say `from math import log`.
+    """
+    replacements: dict[Any, Any] = {
+        getattr(math, name): _seeing(getattr(math, name), whole=name in _WHOLE) for name in (*_LOGARITHMS, *_WHOLE)
+    }
+    places = [(space, name, item) for space in _namespaces(classes) for name, item in _named(space, replacements)]
     try:
-        for name, function in originals.items():
-            setattr(math, name, _seeing(function, whole=name in _WHOLE))
+        for space, name, item in places:
+            space[name] = replacements[item]
         yield
     finally:
-        for name, function in originals.items():
-            setattr(math, name, function)
+        for space, name, item in places:
+            space[name] = item
+
+
+def _namespaces(classes: Iterable[type]) -> list[dict[str, Any]]:
+    """The globals of `math`, and of the files of the classes and their bases."""
+    names = dict.fromkeys(base.__module__ for cls in classes for base in cls.__mro__)
+    modules = [sys.modules.get(name) for name in names if not name.startswith(("torch.", "builtins"))]
+    return [vars(math), *(vars(module) for module in modules if module is not None and module is not math)]
+
+
+def _named(space: dict[str, Any], replacements: dict[Any, Any]) -> list[tuple[str, Any]]:
+    functions = set(map(id, replacements))
+    return [(name, item) for name, item in space.items() if id(item) in functions]
 
 
 def _seeing(function: Callable[..., Any], whole: bool) -> Callable[..., Any]:

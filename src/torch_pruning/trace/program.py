@@ -128,11 +128,13 @@ class Program:
     def live_calls(self) -> list[Call]:
         """The calls that reach an output or mutate state, in order. A discarded `argsort` is not among them.
 
-        Neither is what only gave a size, unless the code compared it, or made it the size of something live.
+        Neither is what only gave a size, unless the code compared it, calculated with it or made it the size of something
+        live.
         """
         results_of_run = (*self.outputs, *self.carried, *self.rewritten.values())
         needed = {value.index for value in results_of_run}
         needed.update(_measured([(guard.left, guard.right) for guard in self.guards]))
+        needed.update(_measured([use.expression for use in self.value_uses]))
         storages = {value.storage for value in results_of_run}
         storages |= {value.storage for value in (*self.state.values(), *self.inputs)}
         live: list[Call] = []

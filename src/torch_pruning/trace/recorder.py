@@ -14,7 +14,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from torch_pruning.axes.sizes import DimensionSource, Expression, TracedInt
+from torch_pruning.axes.sizes import DimensionSource, Expression, TracedInt, expression_of
 from torch_pruning.trace.customized import customized_layer
 from torch_pruning.trace.memo import Memo
 from torch_pruning.trace.on_fakes import run_op
@@ -26,6 +26,7 @@ _DECORATORS = contextlib.__file__  # frames of decorated functions, ours or the 
 _SHAPE = torch.Tensor.shape
 _SIZE = torch.Tensor.size
 _NUMEL = torch.Tensor.numel
+_LEN = torch.Tensor.__len__
 # Functions through which a tensor's data or memory leaves torch.
 _LEAVING = {
     getattr(torch.Tensor, name)
@@ -260,6 +261,9 @@ class FunctionMode(TorchFunctionMode):
             for dim in range(args[0].dim()):
                 total = recorder.dimension(args[0], dim) * total
             return total
+        if func is _LEN and args[0].dim():
+            # Python makes a plain number of it, whose source is lost.
+            recorder.uneven(expression_of(recorder.dimension(args[0], 0)))
         name = getattr(func, "__name__", str(func))
         if func in _LEAVING:
             return recorder.record("torch.leave", func, args[:1], {}, lambda: func(*args, **kwargs))

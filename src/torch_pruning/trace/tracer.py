@@ -130,7 +130,7 @@ def _attempt(
         stack.enter_context(_mode(model, training=mode == "train"))
         stack.enter_context(_random_state())
         stack.enter_context(_fast_path_off())
-        stack.enter_context(math_sees_sizes())
+        stack.enter_context(math_sees_sizes({type(module) for module in modules.values()}))
         inputs = copied(example.inputs, stand_in)
         program.inputs += [recorder.value(tensor, "input") for tensor, _ in tensors_in(inputs)]
         stack.enter_context(substituted(model, replace_tensor, recorder, program.attributes))
