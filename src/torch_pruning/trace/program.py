@@ -128,8 +128,7 @@ class Program:
     def live_calls(self) -> list[Call]:
         """The calls that reach an output or mutate state, in order. A discarded `argsort` is not among them.
 
-        Neither is what only gave a size, unless the code compared it, calculated with it or made it the size of something
-        live.
+        Neither is what only gave a size, unless the code compared it, calculated with it, or made it a live size.
         """
         results_of_run = (*self.outputs, *self.carried, *self.rewritten.values())
         needed = {value.index for value in results_of_run}
