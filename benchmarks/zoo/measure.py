@@ -154,11 +154,12 @@ def _as_before(what: str, attempt: Callable[[Built], str], case: Case, pruned: B
 
 
 def _shapes(built: Built) -> list[tuple[int, ...]]:
+    """Of what the model gives out; a cache among it holds what is pruned."""
     example = built.examples[0]
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         out = example.call(built.model, _copied(example.inputs))
-    return [tuple(tensor.shape) for tensor, _ in tensors_in(out)]
+    return [tuple(tensor.shape) for tensor, opaque in tensors_in(out) if not opaque]
 
 
 def _copied(inputs: Any) -> Any:

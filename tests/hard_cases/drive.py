@@ -41,7 +41,6 @@ NOT_FOLDED = frozenset(
     [
         "stock_returned_weights",
         "scale_by_attribute",
-        "query_key_norms",
         "mean_over_channels",
         "number_of_size",
         "number_in_a_tensor",

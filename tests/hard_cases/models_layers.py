@@ -87,6 +87,19 @@ class RootMeanSquare(nn.Module):
         return self.weight * (x * torch.rsqrt(variance + self.variance_epsilon))
 
 
+class rms_norm_in_turns(nn.Module):
+    """One norm, called on two tensors, as in a prefill and a step after it: its weight takes the factor up once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(6, 8)
+        self.norm = RootMeanSquare(8)
+        self.b = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.norm(self.a(x))) * self.b(self.norm(self.a(x[:, :1])))
+
+
 class rms_norm_by_hand(nn.Module):
     """As the large language models write it."""
 
@@ -243,6 +256,7 @@ CASES = (
         (Units("a:0 norm:0 b:1", 8, reason="layer norm", line="self.norm(self.a(x))"), Units("b:0 c:1", 7)),
     ),
     Case(rms_norm, _tokens, (Units("a:0 norm:0 b:1", 8, reason="rms norm", line="self.norm(self.a(x))"),)),
+    Case(rms_norm_in_turns, _tokens, (Units("a:0 norm:0 b:1", 8, reason="mean", line="x.pow(2).mean("),)),
     Case(rms_norm_by_hand, _tokens, (Units("a:0 norm:0 b:1", 8, reason="mean", line="x.pow(2).mean("),)),
     Case(
         local_response,

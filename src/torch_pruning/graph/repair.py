@@ -88,6 +88,10 @@ class RepairFinder:
                 self.producer[value.index] = (call, index)
             for value in {value.index: value for value in call.inputs()}.values():
                 self.consumers.setdefault(value.index, []).append(call)
+        self.places: dict[str, list[ScaleRepair]] = {}  # what is wanted, by where
+        for statistic in inferred.facts.statistics:
+            if statistic.repair is not None:
+                self.places.setdefault(str(statistic.repair.where), []).append(statistic.repair)
         self.outputs = {value.index for value in (*inferred.program.outputs, *inferred.program.carried)}
 
     def targets(self, operand: Operand) -> frozenset[Target] | None:
@@ -100,9 +104,10 @@ class RepairFinder:
         return frozenset(search.targets.values()) if ok and search.targets else None
 
     def weight(self, operand: Operand) -> frozenset[Target] | None:
-        """All of a weight that nothing else reads."""
+        """All of a weight that nothing else reads, but the same line on another turn."""
         value = self.inferred.program.values[operand.value]
-        if value.kind != "state" or len(self.consumers.get(operand.value, [])) != 1:
+        readers = {(reader.op, str(reader.where)) for reader in self.consumers.get(operand.value, [])}
+        if value.kind != "state" or len(readers) != 1:
             return None
         return frozenset({Target(value.name, 0, tuple(range(value.shape[0])))})
 
@@ -123,7 +128,8 @@ class RepairFinder:
     def behind(self, wanted: ScaleRepair, size: Ratio) -> Repair | None:
         """The repair behind the op that reads the operand: its result is wrong by the power `-wanted.power`."""
         search = Downstream(self.modules)
-        search.errors.update({result.index: -wanted.power for result in wanted.operand.reader.results()})
+        for twin in self._turns(wanted):
+            search.errors.update({result.index: -wanted.power for result in twin.operand.reader.results()})
         if not search.follow(self.consumers, self.positions, self.outputs):
             return None
         powers = {power for _, power in search.weights.values()}
@@ -133,6 +139,14 @@ class RepairFinder:
         targets = frozenset(Target(name, 0, positions) for name, positions in whole)
         where = str(wanted.where)
         return Repair(targets, powers.pop(), size, search.attribute, search.attribute_power, where)
+
+    def _turns(self, wanted: ScaleRepair) -> list[ScaleRepair]:
+        """What is wanted, and the same of each other turn of its line: of a module that is called several times."""
+        if wanted.axis is None:
+            return [wanted]
+        size = size_polynomial(wanted.axis)
+        others = [other for other in self.places.get(str(wanted.where), []) if other is not wanted]
+        return [wanted, *(o for o in others if o.power == wanted.power and o.axis and size_polynomial(o.axis) == size)]
 
     # ---- backwards
 

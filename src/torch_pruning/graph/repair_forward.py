@@ -24,7 +24,8 @@ class Downstream:
     """`errors` maps a value to e: it is (new size / old size) ** e times what it should be.
 
     `weights` are parameters that have to be scaled by the power given; `attribute` (module, name) is a float that has
-    to grow by `attribute_power`.
+    to grow by `attribute_power`. A weight that is read in several places, as by a module that is called several times,
+    has to take up the same error in all of them: `taken` are the identities of the calls where it does.
     """
 
     modules: Mapping[str, nn.Module]
@@ -32,6 +33,7 @@ class Downstream:
     weights: dict[str, tuple[Value, float]] = field(default_factory=dict)
     attribute: tuple[str, str] | None = None
     attribute_power: float = 0.0
+    taken: dict[str, set[int]] = field(default_factory=dict)
 
     def follow(self, consumers: Mapping[int, list[Call]], positions: Mapping[int, int], outputs: set[int]) -> bool:
         """Carry the errors through the calls that read them, in order; false where one cannot be undone.
@@ -52,7 +54,10 @@ class Downstream:
                 if result.index in self.errors:
                     for reader in consumers.get(result.index, []):
                         heapq.heappush(ahead, (positions[id(reader)], reader))
-        return not any(index in outputs for index in self.errors)
+        everywhere = all(
+            self.taken[name] == set(map(id, consumers[value.index])) for name, (value, _) in self.weights.items()
+        )
+        return everywhere and not any(index in outputs for index in self.errors)
 
     def _through(self, call: Call, consumers: Mapping[int, list[Call]]) -> bool:
         if call.mutated:
@@ -74,7 +79,7 @@ class Downstream:
         if base == "add" and isinstance(second, float):
             return self._constant(call, second, error) and self._set(call, error)
         if base == "linear":
-            return self._weight(call.args[1], -error, consumers)
+            return self._weight(call, call.args[1], -error, consumers)
         return False
 
     def _set(self, call: Call, error: float) -> bool:
@@ -87,14 +92,16 @@ class Downstream:
         factors = [arg for arg in call.args[:2] if isinstance(arg, Value)]
         error = sum(self.errors.get(factor.index, 0.0) for factor in factors)
         for factor in factors:
-            if factor.kind == "state" and self._weight(factor, -error, consumers):
+            if factor.kind == "state" and self._weight(call, factor, -error, consumers):
                 return True  # what a scaled parameter gives is right again
         return self._set(call, error)
 
-    def _weight(self, weight: Value, power: float, consumers: Mapping[int, list[Call]]) -> bool:
-        if weight.kind != "state" or len(consumers.get(weight.index, [])) != 1:
+    def _weight(self, call: Call, weight: Value, power: float, consumers: Mapping[int, list[Call]]) -> bool:
+        if weight.kind != "state" or len({str(reader.where) for reader in consumers.get(weight.index, [])}) != 1:
             return False
-        self.weights[weight.name] = (weight, power)
+        if self.weights.setdefault(weight.name, (weight, power))[1] != power:
+            return False
+        self.taken.setdefault(weight.name, set()).add(id(call))
         return True
 
     def _constant(self, call: Call, number: float, error: float) -> bool:
@@ -104,7 +111,8 @@ class Downstream:
         module = self.modules.get(call.where.module)
         attributes = vars(module) if module is not None else {}
         names = [name for name, item in attributes.items() if type(item) is float and item == number]
-        if len(names) != 1 or self.attribute is not None:
+        found = (call.where.module, names[0]) if len(names) == 1 else None
+        if found is None or (self.attribute is not None and (self.attribute, self.attribute_power) != (found, error)):
             return False
-        self.attribute, self.attribute_power = (call.where.module, names[0]), error
+        self.attribute, self.attribute_power = found, error
         return True
