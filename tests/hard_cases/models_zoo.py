@@ -71,6 +71,19 @@ class remembers_features(nn.Module):
         return torch.cat(parts)
 
 
+class mixed_over_scales(nn.Module):
+    """A convolution with one tap, over the tokens of three scales: channels stand where pixels usually do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList([nn.Linear(6, 8) for _ in range(3)])
+        self.mix = nn.Conv1d(3, 1, 1)
+        self.b = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.mix(torch.stack([scale(x) for scale in self.scales], 1)).squeeze(1))
+
+
 def _rows() -> tuple[Tensor, ...]:
     return (torch.randn(4, 6),)
 
@@ -83,5 +96,11 @@ CASES = (
     ),
     Case(compared_and_discarded, _rows, (), (Frozen("a:0", "the code needs", "copy.shape[1] == 8"),)),
     Case(measured_and_discarded, _rows, (Units("a:0 b:1", 8),)),
+    Case(
+        mixed_over_scales,
+        _rows,
+        (Units("scales.0:0 scales.1:0 scales.2:0 b:1", 8),),
+        (Frozen("mix:1", "meets a dimension that is never pruned", "torch.stack"),),
+    ),
     Case(remembers_features, _rows, (Units("a:0 b:1", 8),)),
 )

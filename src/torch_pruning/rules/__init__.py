@@ -6,6 +6,7 @@ Importing this package fills the table of `registry`.
 from torch_pruning.rules import (
     attention,
     contraction,
+    convolution,
     create,
     customized,
     index,
@@ -21,6 +22,7 @@ from torch_pruning.rules import (
 __all__ = [
     "attention",
     "contraction",
+    "convolution",
     "create",
     "customized",
     "index",

@@ -131,17 +131,15 @@ EINSUM = [
 
 CONVOLUTION = [
     case("conv1d", lambda m: F.conv1d(m.x, m.w, m.b, padding=1), x=(3, 4, 5), w=(6, 4, 3), b=(6,)),
+    case("conv1d, one tap", lambda m: F.conv1d(m.x, m.w, m.b), x=(3, 4, 5), w=(6, 4, 1), b=(6,)),
+    case("conv1d, one tap, groups", lambda m: F.conv1d(m.x, m.w, groups=m.g), x=(3, 4, 5), w=(6, 2, 1), g=2),
+    case("conv1d, one tap, strided", lambda m: F.conv1d(m.x, m.w, stride=2), x=(3, 4, 5), w=(6, 4, 1)),
+    case("conv1d, one tap, padded", lambda m: F.conv1d(m.x, m.w, stride=2, padding=1), x=(2, 4, 3), w=(6, 4, 1)),
+    case("conv2d, one column", lambda m: F.conv2d(m.x, m.w, padding=(1, 0)), x=(2, 4, 3, 3), w=(5, 4, 3, 1)),
     case("conv2d", lambda m: F.conv2d(m.x, m.w, m.b, stride=2), x=(3, 4, 5, 4), w=(5, 4, 3, 2), b=(5,)),
     case("conv2d, unbatched", lambda m: F.conv2d(m.x, m.w, m.b), x=(4, 5, 4), w=(5, 4, 3, 2), b=(5,)),
     case("conv2d, padding by name", lambda m: F.conv2d(m.x, m.w, padding="same"), x=(3, 4, 3, 3), w=(5, 4, 3, 3)),
-    case(
-        "conv2d, 1 x 1",
-        lambda m: F.conv2d(m.x, m.w, m.b),
-        x=(3, 4, 2, 3),
-        w=(5, 4, 1, 1),
-        b=(5,),
-        conservative=known(PIXELS, "frozen x.2", "frozen x.3"),
-    ),
+    case("conv2d, 1 x 1", lambda m: F.conv2d(m.x, m.w, m.b), x=(3, 4, 2, 3), w=(5, 4, 1, 1), b=(5,)),
     case("conv2d, groups", lambda m: F.conv2d(m.x, m.w, m.b, groups=m.g), x=(2, 6, 3, 3), w=(9, 2, 2, 2), b=(9,), g=3),
     case(
         "conv2d, depthwise", lambda m: F.conv2d(m.x, m.w, m.b, groups=m.g), x=(2, 4, 4, 4), w=(4, 1, 3, 3), b=(4,), g=4
