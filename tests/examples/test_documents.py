@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ["README.md", "docs/architecture.md", "docs/recovery.md"]
+DOCUMENTS = ["README.md", "docs/architecture.md", "docs/recovery.md", "docs/importance.md"]
 
 # name of document -> (language, text) of each block
 BLOCKS = {
@@ -43,7 +43,9 @@ SCRIPT_TO_LESS_WORK = {
 
 
 def test_there_is_something_to_check() -> None:
-    assert [name for name, *_ in CODE] == ["README.md"] * 3 + ["docs/architecture.md"] * 2 + ["docs/recovery.md"]
+    assert [name for name, *_ in CODE] == ["README.md"] * 3 + ["docs/architecture.md"] * 2 + ["docs/recovery.md"] + [
+        "docs/importance.md"
+    ]
     assert LINKS
     assert TARGETS == ["demo", "test"]
     assert len(EXAMPLES) == 5

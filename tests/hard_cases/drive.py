@@ -20,7 +20,7 @@ from torch_pruning.axes.expression import Free, leaves
 from torch_pruning.errors import BudgetError
 from torch_pruning.graph.graph import Graph, build_graph
 from torch_pruning.graph.groups import Group
-from torch_pruning.importance.weight import RandomScore
+from torch_pruning.importance.weight import RandomImportance
 from torch_pruning.planning.build import build_plan
 from torch_pruning.planning.plan import Plan
 from torch_pruning.planning.verify import TOLERANCE, verify
@@ -206,7 +206,7 @@ def uneven_plan(graph: Graph, seed: int) -> Plan:
             several = several or steps[:-1]
             counts.update(cluster.counts(several[number % len(several)]))  # neighbours differ
     counts = keeping_guards(graph, counts)
-    return build_plan(graph, choose_units(graph, counts, RandomScore(seed), dict(named_tensors(graph.model))))
+    return build_plan(graph, choose_units(graph, counts, RandomImportance(seed), dict(named_tensors(graph.model))))
 
 
 def exact_axes(graph: Graph) -> set[Free]:

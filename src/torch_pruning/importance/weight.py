@@ -129,6 +129,3 @@ class RandomImportance(Criterion):
         units = share.positions(torch.ones(share.tensor.shape[share.dim])).shape
         generator = None if self.seed is None else torch.Generator().manual_seed(self.seed)
         return torch.rand(units, generator=generator)
-
-
-RandomScore = RandomImportance

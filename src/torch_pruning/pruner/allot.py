@@ -16,7 +16,7 @@ from torch_pruning.axes.positions import Choice, Kept, owners_of_positions
 from torch_pruning.graph.clusters import Cluster
 from torch_pruning.graph.graph import Graph
 from torch_pruning.importance.base import Importance, Scores
-from torch_pruning.importance.weight import RandomScore
+from torch_pruning.importance.weight import RandomImportance
 from torch_pruning.trace.substitute import named_tensors
 
 
@@ -156,7 +156,7 @@ def random_choice(graph: Graph, ratio: float, *, exact_only: bool = False, seed:
         if not exact_only or all(graph.group_of[axis].exact for axis in cluster.axes if axis in graph.group_of)
     ]
     counts = keeping_guards(graph, uniform_counts(clusters, ratio))
-    return choose_units(graph, counts, RandomScore(seed), dict(named_tensors(graph.model)))
+    return choose_units(graph, counts, RandomImportance(seed), dict(named_tensors(graph.model)))
 
 
 def prunable_parameters(graph: Graph) -> int:
