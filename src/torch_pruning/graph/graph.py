@@ -73,6 +73,9 @@ class Graph:
     repairs: list[Repair] = field(default_factory=list)
     executed: list[Executed] = field(default_factory=list)
     group_of: dict[Free, Group] = field(default_factory=dict)
+    # What plans have made of the numbers that the traces saw, by module: they are compared with the run after the next.
+    numbers: dict[tuple[str, float], float] = field(default_factory=dict)
+    outdated: bool = False  # blocks were removed, so that names mean other layers now
 
     @property
     def customized(self) -> dict[str, CustomizedCall]:

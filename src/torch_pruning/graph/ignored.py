@@ -21,7 +21,7 @@ def ignored_axes(graph: Graph, ignore: Iterable[Ignored]) -> set[Free]:
         ValueError: for a module that is not in the model, or a pattern that matches nothing.
     """
     single = isinstance(ignore, (str, nn.Module, nn.Parameter))
-    names = _names(graph, [ignore] if single else list(ignore))  # type: ignore[list-item]
+    names = matched_names(graph, [ignore] if single else list(ignore))  # type: ignore[list-item]
     return {
         group.axis
         for group in graph.groups
@@ -35,7 +35,7 @@ def produced_axes(graph: Graph, items: Iterable[Ignored]) -> set[Free]:
     Raises:
         ValueError: for a module that is not in the model, or a pattern that matches nothing.
     """
-    names = _names(graph, list(items))
+    names = matched_names(graph, list(items))
     produced = {
         group.axis
         for group in graph.groups
@@ -44,7 +44,12 @@ def produced_axes(graph: Graph, items: Iterable[Ignored]) -> set[Free]:
     return produced or ignored_axes(graph, items)
 
 
-def _names(graph: Graph, ignore: Sequence[Ignored]) -> set[str]:
+def matched_names(graph: Graph, ignore: Sequence[Ignored]) -> set[str]:
+    """The names of the tensors that modules, parameters, names and patterns stand for.
+
+    Raises:
+        ValueError: for a module that is not in the model, or a pattern that matches nothing.
+    """
     paths = {id(module): path for path, module in graph.model.named_modules()}
     names: set[str] = set()
     for item in ignore:

@@ -108,14 +108,14 @@ class AttributeWriter:
         self.undone: list[tuple[dict[str, Any], str, bool, Any]] = []
         self.own: dict[int, Any] = {}  # copies made here, by identity: these may be changed
 
-    def write(self, source: AttributeSource, value: int | float) -> None:
-        """Set the integer at the end of the source's path."""
+    def write(self, source: AttributeSource, value: Any) -> None:
+        """Set what is at the end of the source's path: a number, or a list of plain data. A tuple stays one."""
         module = self.model.get_submodule(source.module)
         (_, name), *rest = source.steps
         if rest:
             self._changed(module.__dict__[name], rest, value)
         else:
-            self.set(module, name, value)
+            self.set(module, name, _of_type(vars(module).get(name), value))
 
     def set(self, module: nn.Module, name: str, value: Any) -> None:
         """Set an attribute on the instance (one of the class is shadowed)."""
@@ -131,10 +131,10 @@ class AttributeWriter:
                 entries.pop(name, None)
         self.undone.clear()
 
-    def _changed(self, item: Any, steps: Any, value: int | float) -> Any:
+    def _changed(self, item: Any, steps: Any, value: Any) -> Any:
         """A copy of a container or object with the integer at the end of the path replaced, in the place of the old."""
         if not steps:
-            return value
+            return _of_type(item, value)
         (kind, key), *rest = steps
         new_child = self._changed(item[key] if kind == "item" else getattr(item, key), rest, value)
         if isinstance(item, tuple):
@@ -155,3 +155,7 @@ class AttributeWriter:
             for name, item in list(module.__dict__.items()):
                 if item is old:
                     self.set(module, name, new)
+
+
+def _of_type(old: Any, new: Any) -> Any:
+    return tuple(new) if isinstance(old, tuple) and isinstance(new, list) else new

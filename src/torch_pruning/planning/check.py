@@ -41,7 +41,7 @@ def check_run(plan: Plan, graph: Graph, model: nn.Module, inferred: Inferred | N
                 f"the pruned model takes another path: {expected.op} was expected at {expected.where}, "
                 f"found {actual.op} at {actual.where}; a size steers the code there"
             )
-        if numbers and str(expected.where) not in repaired and _numbers(actual) != _written(expected, plan):
+        if numbers and str(expected.where) not in repaired and _numbers(actual) != _written(expected, plan, graph):
             raise CheckError(
                 f"{expected.op} at {expected.where} works with a number that changed from {_numbers(expected)} to "
                 f"{_numbers(actual)}: a size goes into it that the trace did not see; pruning there is not exact"
@@ -183,8 +183,9 @@ def _numbers(call: Call) -> list[int | float]:
     return [*given, *(item for item in scalars if isinstance(item, int))]
 
 
-def _written(call: Call, plan: Plan) -> list[int | float]:
+def _written(call: Call, plan: Plan, graph: Graph) -> list[int | float]:
     """The numbers as surgery has written them: a float attribute that the plan scales is scaled where it is used."""
     here = [change for change in plan.changes if change.source.module == call.where.module]
     new = {change.old: change.new for change in here if isinstance(change.old, float)}
-    return [new.get(number, number) for number in _numbers(call)]
+    before = [graph.numbers.get((call.where.module, number), number) for number in _numbers(call)]
+    return [new.get(number, number) for number in before]

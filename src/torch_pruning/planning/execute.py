@@ -30,19 +30,19 @@ def execute(
     surgery = Surgery(plan, target, optimizer)
     try:
         surgery.apply()
-        if check and plan.graph is not None:
-            _checked(surgery, plan, plan.graph, target)
+        if check:
+            _check(surgery, plan, target)
         if then is not None:
             then(target)
     except BaseException:
         surgery.undo()
         raise
-    if own and plan.graph is not None and plan.choice is not None:
-        _advance(plan)
+    if own:
+        _follow(plan)
     if optimizer is None:
-        watch_optimizers(
-            {name: t for name, t in named_tensors(target) if name in plan.shapes and isinstance(t, nn.Parameter)}
-        )
+        before = (lambda name: name) if plan.depth is None else plan.depth.original_name
+        tensors = named_tensors(target)
+        watch_optimizers({n: t for n, t in tensors if before(n) in plan.shapes and isinstance(t, nn.Parameter)})
     return plan.parameters_removed
 
 
@@ -52,10 +52,20 @@ def trial(plan: Plan, model: nn.Module | None) -> None:
     surgery = Surgery(plan, target, None)
     try:
         surgery.apply()
-        if plan.graph is not None:
-            _checked(surgery, plan, plan.graph, target)
+        _check(surgery, plan, target)
     finally:
         surgery.undo()
+
+
+def _check(surgery: Surgery, plan: Plan, target: nn.Module) -> None:
+    """A plan that takes blocks out is compared with the graph that was made without them."""
+    predicted = plan.shorter or plan
+    if predicted.graph is None:
+        return
+    if plan.depth is None:
+        _checked(surgery, plan, predicted.graph, target)
+    else:
+        check_run(predicted, predicted.graph, target)
 
 
 def _checked(surgery: Surgery, plan: Plan, graph: Graph, model: nn.Module) -> None:
@@ -72,6 +82,15 @@ def _checked(surgery: Surgery, plan: Plan, graph: Graph, model: nn.Module) -> No
             raise error
         surgery.apply()
         check_run(plan, graph, model, inferred)
+
+
+def _follow(plan: Plan) -> None:
+    """The graph of the model as it is now advances; one that knows removed blocks is of no use any more."""
+    now = plan.shorter or plan
+    if plan.depth is not None and plan.graph is not None:
+        plan.graph.outdated = True
+    if now.graph is not None and now.choice is not None:
+        _advance(now)
 
 
 def _target(plan: Plan, model: nn.Module | None) -> tuple[nn.Module, bool]:
@@ -91,12 +110,20 @@ def _advance(plan: Plan) -> None:
     for change in plan.changes:
         if change.source in graph.constraints.attribute_values:
             graph.constraints.attribute_values[change.source] = int(change.new)
+        elif isinstance(change.old, float):
+            _renumber(graph, change.source.module, change.old, change.new)
     counts = counts_of(plan.choice)
     graph.executed.append(Executed(plan.choice, {axis: axis.size for axis in counts}))
     for axis, count in counts.items():
         assert isinstance(axis, Free)
         axis.shrink(count)
     graph.repairs = [_moved(repair, plan) for repair in graph.repairs]
+
+
+def _renumber(graph: Graph, module: str, old: float, new: float) -> None:
+    now = graph.numbers.items()
+    traced = next((number for (path, number), current in now if path == module and current == old), old)
+    graph.numbers[module, traced] = new
 
 
 def _moved(repair: Repair, plan: Plan) -> Repair:

@@ -11,6 +11,7 @@ import torch
 
 from torch_pruning.axes.sizes import AttributeSource
 from torch_pruning.errors import StalePlanError
+from torch_pruning.planning.depth import DepthChange
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,7 +81,8 @@ class Plan:
     """What will be removed, in the coordinates of the model as it was when the plan was made.
 
     `kept` holds ordered gather indices by tensor and dimension; `blocks` those that depend on a lane; `scales` factors
-    to fold into parameters; `replaced` the layers that get another class; `shapes` is the fingerprint.
+    to fold into parameters; `replaced` the layers that get another class; `depth` the blocks that go; `shapes` is the
+    fingerprint.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -96,6 +98,9 @@ class Plan:
     graph: Graph | None = field(default=None, repr=False, compare=False)
     choice: Choice | None = field(default=None, repr=False, compare=False)
     customized: tuple[CustomizedCut, ...] = ()
+    depth: DepthChange | None = None
+    # The same without the blocks, in the names and on the graph of the model that has lost them.
+    shorter: Plan | None = field(default=None, repr=False, compare=False)
 
     @property
     def removed(self) -> dict[str, dict[int, torch.Tensor]]:
@@ -159,6 +164,13 @@ class Plan:
         """Raises StalePlanError unless every tensor of the plan is on the model, in the recorded shape."""
         from torch_pruning.trace.substitute import named_tensors
 
+        if self.graph is not None and self.graph.outdated:
+            raise StalePlanError(
+                "blocks were removed from the model since the plan was made, and names now mean other layers: plan "
+                "again for the model as it is now"
+            )
+        if self.depth is not None:
+            self.depth.fits(model)
         found = {name: tuple(tensor.shape) for name, tensor in named_tensors(model)}
         for name, shape in self.shapes.items():
             if found.get(name) != shape:
@@ -171,7 +183,9 @@ class Plan:
 
     def summary(self) -> str:
         """One line per group that loses units, and the totals."""
-        lines = []
+        lines = [] if self.depth is None else [f"{path}: removed" for path in self.depth.removed]
+        for change in self.depth.changes if self.depth is not None else ():
+            lines.append(f"{change.source}: {change.old} -> {change.new}")
         for group in self.groups:
             note = "" if group.exact else f"   inexact: {group.reason}"
             lines.append(f"{group.name}: {group.size} -> {group.kept}{note}")
@@ -209,6 +223,7 @@ class Plan:
                 "scales": [[*key, factor] for key, factor in self.scales.items()],
                 "replaced": self.replaced,
                 "groups": [[g.name, g.size, g.kept, g.removed, g.exact, g.reason] for g in self.groups],
+                "depth": None if self.depth is None else self.depth.to_data(),
                 "cost": [[c.parameters, c.macs] if c else None for c in (self.before, self.after)],
             }
         )
@@ -240,6 +255,7 @@ class Plan:
             tuple(GroupChange(n, s, k, _tuples(r), e, why) for n, s, k, r, e, why in data["groups"]),
             before,
             after,
+            depth=None if data.get("depth") is None else DepthChange.from_data(data["depth"]),
         )
 
 

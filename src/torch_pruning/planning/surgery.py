@@ -14,6 +14,7 @@ from torch_pruning.planning.attention import FreeMultiheadAttention
 from torch_pruning.planning.attributes import AttributeWriter, stock_attributes
 from torch_pruning.planning.customized import CustomizedSurgery
 from torch_pruning.planning.plan import Plan
+from torch_pruning.planning.shorten import Shortening
 from torch_pruning.planning.tensors import assign, shrink, shrink_blocks
 from torch_pruning.trace.substitute import named_tensors
 
@@ -39,6 +40,7 @@ class Surgery:
         self.writer = AttributeWriter(model)
         self.converted: list[tuple[nn.Module, dict[str, Any]]] = []
         self.customized: list[CustomizedSurgery] = []
+        self.shortening = None if plan.depth is None else Shortening(plan.depth, model, self.optimizers)
 
     def apply(self) -> None:
         """Compute all new tensors, then swap them in and write the attributes."""
@@ -59,9 +61,13 @@ class Surgery:
             self.customized.append(CustomizedSurgery(layer))
             self.customized[-1].apply(cut, layer, self.optimizers)
         self._write_attributes()
+        if self.shortening is not None:  # last, for until then names are those of the plan
+            self.shortening.apply()
 
     def undo(self) -> None:
         """Everything as it was."""
+        if self.shortening is not None:
+            self.shortening.undo()
         self.writer.undo()
         for customized in reversed(self.customized):
             customized.undo()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch_pruning.planning.copies import copied_state, on_copies
 from torch_pruning.planning.plan import Plan
 from torch_pruning.planning.precision import in_double
+from torch_pruning.planning.silence import silenced
 from torch_pruning.planning.surgery import Surgery, scale_positions
 from torch_pruning.trace.program import tensors_in
 from torch_pruning.trace.substitute import named_tensors
@@ -63,6 +64,8 @@ def verify(
 ) -> Verification:
     """Carry the plan out on float64 copies of the tensors and compare with copies whose removed slices are zero.
 
+    Of blocks that go as wholes, the branches are multiplied by zero where the original adds them.
+
     `model` is the one the plan was made for, before `plan.exec()`; it is not touched. `example_inputs` default to those
     of the trace. `rescale` brings randomly initialised weights to unit variance layer by layer, on the copies, so that
     deep networks do not hide errors in a dying signal.
@@ -92,6 +95,9 @@ def verify(
 
 
 def _gradient_difference(plan: Plan, model: nn.Module, masked: dict[str, Tensor], pruned: dict[str, Tensor]) -> float:
+    if plan.depth is not None:
+        masked = {name: grad for name, grad in masked.items() if not plan.depth.gone(name)}
+        pruned = {plan.depth.original_name(name): grad for name, grad in pruned.items()}
     if masked.keys() != pruned.keys():
         return float("inf")
     for (name, dim, positions), factor in plan.scales.items():
@@ -147,7 +153,8 @@ class _Probe:
     def _masked_run(self, gradients: bool, only: Collection[tuple[str, int]] | None) -> Run:
         with on_copies(self.model, self.state, self.training):
             _mask(self.model, self.plan, only)
-            return _run(self.model, self.example, self.inputs, gradients)
+            with silenced(self.model, self.plan.depth):
+                return _run(self.model, self.example, self.inputs, gradients)
 
     def pruned(self, gradients: bool) -> Run:
         with on_copies(self.model, self.state, self.training):

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from torch_pruning.graph.graph import Graph, build_graph
-from torch_pruning.graph.ignored import Ignored
+from torch_pruning.graph.ignored import Ignored, matched_names
 from torch_pruning.planning.build import build_plan
 from torch_pruning.planning.plan import Plan
 from torch_pruning.pruner.budget import KINDS
 from torch_pruning.pruner.decide import Start, decide
+from torch_pruning.pruner.depth import BlockScore, DepthOptions, plan_depth
 from torch_pruning.pruner.latency.meet import meet_latency
 from torch_pruning.pruner.options import Options, Ratios, one_budget
 from torch_pruning.pruner.report import PruneReport
 from torch_pruning.recovery.calibration import read_once
 from torch_pruning.recovery.execute import RecoveryReport, execute
 from torch_pruning.recovery.selection import with_calibration
+from torch_pruning.trace.substitute import named_tensors
 from torch_pruning.trace.tracer import Example
 
 
@@ -45,10 +47,12 @@ def plan(
     follow: str = "head_dims",
     seed: int = 0,
     unused: str = "freeze",
+    depth: int | float | None = None,
+    block_importance: BlockScore = "influence",
     calibration: Iterable[Any] | None = None,
 ) -> Plan:
     """Decide what goes; nothing is touched. One budget is given: `pruning_ratio`, the share of units to remove, or what
-    the result may cost: at most 1 is the share to keep, above an absolute number.
+    the result may cost: at most 1 is the share to keep, above an absolute number. With `depth` there may be none.
 
     Args:
         model: the model, or a `Graph`, which needs no example.
@@ -76,6 +80,10 @@ def plan(
         follow: what gives way where the code ties a width to heads x head dim, "head_dims" or "heads".
         seed: of random scores.
         unused: parameters that never ran "freeze" what they could read; "ignore" is your word that they never will.
+        depth: whole residual blocks that go before anything else: their number, or below 1 the share of those that can.
+            Costs stay shares of the whole model; in `ratios` and `head_ratio` modules are given, since names move.
+        block_importance: "influence" (on `calibration`, or the example), "magnitude", or a function of a block's
+            module; the lowest scores go.
         calibration: batches as the example inputs are given, no labels, for criteria that look at data.
 
     Raises:
@@ -89,28 +97,32 @@ def plan(
     parameters 58 -> 30
     MACs       48 -> 24
     """
-    options = options_of(
-        pruning_ratio=pruning_ratio,
-        macs=macs,
-        params=params,
-        memory=memory,
-        latency=latency,
-        importance=importance,
-        scope=scope,
-        ratios=ratios,
-        head_ratio=head_ratio,
-        head_dim_ratio=head_dim_ratio,
-        round_to=round_to,
-        minimum=minimum,
-        max_pruning_ratio=max_pruning_ratio,
-        ignore=ignore,
-        exact_only=exact_only,
-        follow=follow,
-        seed=seed,
-    )
+    given: dict[str, Any] = {
+        "pruning_ratio": pruning_ratio,
+        "macs": macs,
+        "params": params,
+        "memory": memory,
+        "latency": latency,
+        "importance": importance,
+        "scope": scope,
+        "ratios": ratios,
+        "head_ratio": head_ratio,
+        "head_dim_ratio": head_dim_ratio,
+        "round_to": round_to,
+        "minimum": minimum,
+        "max_pruning_ratio": max_pruning_ratio,
+        "ignore": ignore,
+        "exact_only": exact_only,
+        "follow": follow,
+        "seed": seed,
+    }
     graph = model if isinstance(model, Graph) else build_graph(model, [Example(example_inputs)], unused)
-    options = replace(options, importance=with_calibration(importance, graph, calibration))
-    return plan_of(graph, options)
+    if depth is None:
+        options = options_of(**{**given, "importance": with_calibration(importance, graph, calibration)})
+        return plan_of(graph, options)
+    batches = None if calibration is None else list(calibration)
+    blocks = DepthOptions(depth, block_importance, batches, _listed(ignore))
+    return plan_depth(graph, blocks, _width(graph, given, batches), unused)
 
 
 def plan_of(graph: Graph, options: Options, start: Start | None = None) -> Plan:
@@ -118,6 +130,48 @@ def plan_of(graph: Graph, options: Options, start: Start | None = None) -> Plan:
     if options.budget.kind == "latency":
         return meet_latency(graph, options, start)
     return build_plan(graph, decide(graph, options, start))
+
+
+def _width(graph: Graph, given: dict[str, Any], batches: list[Any] | None) -> Callable[[Graph], Plan] | None:
+    """What plans the widths of the model that has lost its blocks; None without a budget.
+
+    Names and patterns of the whole model become its parameters, which stay themselves; costs are shares of all of it.
+
+    Raises:
+        ValueError: for names in ratios, and for a latency, which is measured on models as they are.
+    """
+    if all(given[kind] is None for kind in KINDS):
+        return None
+    if given["latency"] is not None:
+        raise ValueError(
+            f"with depth, the budget must be pruning_ratio, macs, params or memory, found latency={given['latency']}: "
+            "take blocks out in one call, and meet a latency in the next"
+        )
+    keys = [key for name in ("ratios", "head_ratio") if isinstance(given[name], Mapping) for key in given[name]]
+    named = [part for key in keys for part in (key if isinstance(key, tuple) else (key,)) if isinstance(part, str)]
+    if named:
+        raise ValueError(
+            f"with depth, ratios must be given by modules or parameters, found the name {named[0]!r}: names of layers "
+            "move when blocks go"
+        )
+    tensors = dict(named_tensors(graph.model))
+    matched = [tensors[name] for name in matched_names(graph, _listed(given["ignore"]))]
+    ignored = [tensor for tensor in matched if isinstance(tensor, nn.Parameter)]
+    options = options_of(**{**given, "ignore": ignored})
+    start = Start.of(graph)
+
+    def width(shorter: Graph) -> Plan:
+        left = {id(parameter) for parameter in shorter.model.parameters()}
+        kept = tuple(parameter for parameter in ignored if id(parameter) in left)
+        now = replace(Start.of(shorter), costs=start.costs)
+        importance = with_calibration(options.importance, shorter, batches)
+        return plan_of(shorter, replace(options, ignore=kept, importance=importance), now)
+
+    return width
+
+
+def _listed(ignore: Iterable[Ignored]) -> tuple[Ignored, ...]:
+    return (ignore,) if isinstance(ignore, (str, nn.Module, nn.Parameter)) else tuple(ignore)
 
 
 def options_of(**given: Any) -> Options:
@@ -128,9 +182,7 @@ def options_of(**given: Any) -> Options:
         TypeError: for a keyword that is no option.
     """
     budget = one_budget(**{kind: given.pop(kind, None) for kind in KINDS})
-    ignore = given.pop("ignore", ())
-    single = isinstance(ignore, (str, nn.Module, nn.Parameter))
-    return Options(budget, ignore=(ignore,) if single else tuple(ignore), **given)
+    return Options(budget, ignore=_listed(given.pop("ignore", ())), **given)
 
 
 def prune(
@@ -159,8 +211,17 @@ def prune(
 
 
 def recovered(plan: Plan, batches: Iterable[Any] | None, method: str, optimizer: Any) -> RecoveryReport | None:
-    """Carry a plan out; with calibration inputs, recover and say what came of it."""
-    if batches is not None:
+    """Carry a plan out; with calibration inputs, recover and say what came of it.
+
+    Raises:
+        ValueError: for a plan that takes blocks out, unless the method is "none".
+    """
+    if plan.depth is not None and batches is not None and method != "none":
+        raise ValueError(
+            f"recovery follows widths, and this plan takes blocks out; found recovery={method!r}: pass "
+            "recovery='none', and plan widths with recovery in a call of their own"
+        )
+    if batches is not None and plan.depth is None:
         return execute(plan, batches, method=method, optimizer=optimizer)
     plan.exec(optimizer)
     return None
