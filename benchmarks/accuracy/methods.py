@@ -24,15 +24,16 @@ class Method:
         return f"{self.importance}, {self.scope}, {self.recovery}"
 
 
-CRITERIA = ("random", "l1", "l2", "bn_scale", "fpgm", "lamp", "taylor", "hessian", "activation")
-# Every criterion alone and with what costs nothing to add; then each kind of recovery on the same selection; then ours.
+# Each kind of recovery on the same selection, and ours; then every criterion with batch norm, alone, and with least squares.
 METHODS = (
-    *(Method(criterion, "local", recovery) for criterion in CRITERIA for recovery in ("none", "batch_norm")),
-    *(Method(criterion, "local", "least_squares") for criterion in ("random", "l2", "taylor", "hessian")),
-    Method("l2", "local", "mean"),
-    Method("reconstruction", "local", "least_squares"),
+    *(Method("l2", "local", recovery) for recovery in ("none", "batch_norm", "mean", "least_squares")),
+    *(Method("reconstruction", scope, "least_squares") for scope in ("local", "cost")),
     Method("reconstruction", "cost", "batch_norm"),
-    Method("reconstruction", "cost", "least_squares"),
+    *(
+        Method(criterion, "local", recovery)
+        for recovery in ("batch_norm", "none", "least_squares")
+        for criterion in ("random", "l1", "bn_scale", "fpgm", "lamp", "taylor", "hessian", "activation")
+    ),
 )
 # For the fine-tuning, which costs more: the usual baselines with batch norm, and ours.
 TUNED = (
