@@ -24,7 +24,7 @@ class Method:
         return f"{self.importance}, {self.scope}, {self.recovery}"
 
 
-# Each kind of recovery on the same selection, and ours; then every criterion with batch norm, alone, and with least squares.
+# Kinds of recovery on the same selection, and ours; then every criterion with batch norm, alone, with least squares.
 METHODS = (
     *(Method("l2", "local", recovery) for recovery in ("none", "batch_norm", "mean", "least_squares")),
     *(Method("reconstruction", scope, "least_squares") for scope in ("local", "cost")),
