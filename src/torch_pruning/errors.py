@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 
 class PruningError(Exception):
     """Base of all errors of this package."""
@@ -40,7 +43,14 @@ class StalePlanError(PruningError, RuntimeError):
 
 
 class CheckError(PruningError, RuntimeError):
-    """The pruned model would not run as predicted: a size or the sequence of ops differs."""
+    """The pruned model would not run as predicted: a size or the sequence of ops differs.
+
+    `axes` are the pruned ones at the op where it was noticed; none where that is not known.
+    """
+
+    def __init__(self, message: str, axes: Iterable[Any] = ()) -> None:
+        super().__init__(message)
+        self.axes = tuple(axes)
 
 
 class OptimizerError(PruningError, ValueError):

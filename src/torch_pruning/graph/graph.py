@@ -149,6 +149,16 @@ class Graph:
 
         return undo
 
+    def withhold(self, axes: Iterable[Free], reason: Reason) -> None:
+        """Freeze axes after all, and those that must keep in step with them."""
+        given = set(axes)
+        tied = [cluster for cluster in self.clusters if given.intersection(cluster.axes)]
+        for axis in given.union(*(cluster.axes for cluster in tied)):
+            axis.reason = axis.reason or reason
+        self.clusters = [cluster for cluster in self.clusters if cluster not in tied]
+        self.groups = [group for group in self.groups if group.axis.reason is None]
+        self.group_of = {group.axis: group for group in self.groups}
+
     def frozen(self) -> list[FrozenRow]:
         """Every dimension (size above 1) that cannot be pruned, with the op and source line that froze it."""
         rows = []

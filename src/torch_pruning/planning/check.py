@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from torch_pruning.axes.expression import Axis, Fixed, Product, leaves, resolve
+from torch_pruning.axes.expression import Axis, Fixed, Free, Product, leaves, resolve
 from torch_pruning.errors import CheckError, StalePlanError
 from torch_pruning.graph.counts import Counts, size_under
 from torch_pruning.graph.graph import Graph
@@ -25,6 +26,49 @@ def check_run(plan: Plan, graph: Graph, model: nn.Module, inferred: Inferred | N
         CheckError: for the first op that differs, with both sizes, the module and the source line.
     """
     inferred = inferred or graph.programs[0]
+    try:
+        _check_run(plan, graph, model, inferred)
+    except _DifferenceError as difference:
+        axes = _pruned_at(difference.call, inferred, graph, plan)
+        raise CheckError(str(difference), axes) from None
+    except CheckError as crash:
+        call = None if crash.__cause__ is None else _call_at(crash.__cause__, inferred)
+        if call is None:
+            raise
+        raise CheckError(str(crash), _pruned_at(call, inferred, graph, plan)) from crash.__cause__
+
+
+class _DifferenceError(CheckError):
+    """The first op that differs."""
+
+    def __init__(self, message: str, call: Call) -> None:
+        super().__init__(message)
+        self.call = call
+
+
+def _call_at(error: BaseException, inferred: Inferred) -> Call | None:
+    """The first call recorded at the innermost line of the traceback at which any was."""
+    calls: dict[tuple[str, int], Call] = {}
+    for call in inferred.calls:
+        calls.setdefault((call.where.file, call.where.line), call)
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    return next((calls[place] for place in reversed(frames) if place in calls), None)
+
+
+def _pruned_at(call: Call, inferred: Inferred, graph: Graph, plan: Plan) -> list[Free]:
+    """The axes that the plan prunes and that an op reads or makes, or at least its module holds."""
+    chosen = plan.choice or {}
+    values = [axes_of(value, inferred, graph.axes) for value in (*call.inputs(), *call.results())]
+    prefix = f"{call.where.module}."
+    held = [axes for name, axes in graph.axes.items() if name.startswith(prefix)]
+    for tensors in (values, held):
+        found = dict.fromkeys(leaf for axes in tensors for axis in axes for leaf in leaves(axis) if leaf in chosen)
+        if found:
+            return list(found)
+    return []
+
+
+def _check_run(plan: Plan, graph: Graph, model: nn.Module, inferred: Inferred) -> None:
     counts = counts_of(plan.choice or {})
     found = _run(graph, model, inferred.program)
     repaired = {repair.where for repair in graph.repairs}
@@ -37,19 +81,23 @@ def check_run(plan: Plan, graph: Graph, model: nn.Module, inferred: Inferred | N
         return
     for expected, actual in zip(expected_calls, found_calls, strict=False):
         if expected.op != actual.op:
-            raise CheckError(
+            raise _DifferenceError(
                 f"the pruned model takes another path: {expected.op} was expected at {expected.where}, "
-                f"found {actual.op} at {actual.where}; a size steers the code there"
+                f"found {actual.op} at {actual.where}; a size steers the code there",
+                expected,
             )
         if numbers and str(expected.where) not in repaired and _numbers(actual) != _written(expected, plan, graph):
-            raise CheckError(
+            raise _DifferenceError(
                 f"{expected.op} at {expected.where} works with a number that changed from {_numbers(expected)} to "
-                f"{_numbers(actual)}: a size goes into it that the trace did not see; pruning there is not exact"
+                f"{_numbers(actual)}: a size goes into it that the trace did not see; pruning there is not exact",
+                expected,
             )
         _compare(expected, actual, inferred, graph.axes, counts, real=found.kind != "fake")
     if len(expected_calls) != len(found_calls):
-        raise CheckError(
-            f"the pruned model runs {len(found_calls)} ops, expected {len(expected_calls)}: a loop depends on a size"
+        last = expected_calls[min(len(expected_calls), len(found_calls)) - 1]
+        raise _DifferenceError(
+            f"the pruned model runs {len(found_calls)} ops, expected {len(expected_calls)}: a loop depends on a size",
+            last,
         )
 
 
@@ -120,9 +168,10 @@ def _compare(
             axes_of(value, inferred, of_state), value.shape, other.shape, counts, real
         ):
             predicted = [size_under(axis, counts) for axis in axes_of(value, inferred, of_state)]
-            raise CheckError(
+            raise _DifferenceError(
                 f"{expected.op} at {expected.where} must give {predicted} after pruning, found {list(other.shape)}: "
-                "a size there has a source that the trace did not see"
+                "a size there has a source that the trace did not see",
+                expected,
             )
 
 

@@ -12,6 +12,7 @@ from torch_pruning.graph.graph import Graph, build_graph
 from torch_pruning.graph.ignored import Ignored, matched_names
 from torch_pruning.planning.build import build_plan
 from torch_pruning.planning.plan import Plan
+from torch_pruning.planning.settled import carried_out
 from torch_pruning.pruner.budget import KINDS
 from torch_pruning.pruner.decide import Start, decide
 from torch_pruning.pruner.depth import BlockScore, DepthOptions, plan_depth
@@ -200,14 +201,23 @@ def prune(
     as the remaining weights can: `recovery` is "least_squares", "mean", "batch_norm" or "none" (see
     `torch_pruning.recovery`).
 
+    Where the model's code turns out to depend on a size in a way that the trace could not see, that size is left alone
+    and the rest is planned again.
+
     >>> import torch, torch_pruning as tp
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
     >>> tp.prune(net, torch.randn(1, 4), params=0.6).after.parameters
     30
     """
     batches = None if calibration is None else read_once(calibration)
-    chosen = plan(model, example_inputs, calibration=batches, **options)
-    return PruneReport(chosen, recovered(chosen, batches, recovery, optimizer))
+    unused = options.pop("unused", "freeze")
+    graph = model if isinstance(model, Graph) else build_graph(model, [Example(example_inputs)], unused)
+    chosen, report = carried_out(
+        graph,
+        lambda: plan(graph, calibration=batches, **options),
+        lambda decided: recovered(decided, batches, recovery, optimizer),
+    )
+    return PruneReport(chosen, report)
 
 
 def recovered(plan: Plan, batches: Iterable[Any] | None, method: str, optimizer: Any) -> RecoveryReport | None:
