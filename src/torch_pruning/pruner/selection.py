@@ -40,6 +40,8 @@ def heads(graph: Graph, ignored: Collection[Free], exact_only: bool, follow: str
 def _allowed(graph: Graph, ignored: Collection[Free], exact_only: bool, follow: str) -> Iterator[Cluster]:
     for cluster in graph.clusters_following(follow):
         groups = [graph.group_of[axis] for axis in cluster.axes if axis in graph.group_of]
+        if not any(member.tensor in graph.parameters for group in groups for member in group.members):
+            continue  # a table of positions, say: there is nothing to gain, and nothing to score
         inexact = exact_only and not all(group.exact for group in groups)
         if not inexact and not any(axis in ignored for axis in cluster.axes):
             yield cluster
