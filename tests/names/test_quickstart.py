@@ -157,7 +157,8 @@ def test_llama_with_the_usual_hints() -> None:
     assert model.model.embed_tokens.embedding_dim == model.lm_head.in_features == 32
     assert model.model.layers[0].mlp.gate_proj.out_features == 48
     assert attention.q_proj.out_features == 32
-    assert attention.k_proj.out_features in (16, 32)
+    assert attention.k_proj.out_features == 16
+    assert attention.head_dim == 8
     assert model(inputs).logits.shape == (1, 6, 50)
 
 

@@ -24,7 +24,7 @@ from torch_pruning.pruner.cost_aware import most_importance
 from torch_pruning.pruner.costs import Cost, total_cost
 from torch_pruning.pruner.memory import memory_cost
 from torch_pruning.pruner.options import Options
-from torch_pruning.pruner.selection import pools, select
+from torch_pruning.pruner.selection import head_axes, pools, select
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,13 @@ def table(
 ) -> Candidates:
     """The clusters with their admissible steps and what each step keeps."""
     sizes = start.sizes if start is not None else None
-    return Candidates([candidate(graph, cluster, scores, rounding, sizes) for cluster in clusters])
+    # Widths are rounded, and a head is a whole width by itself.
+    heads = head_axes(graph) if rounding.to > 1 else set()
+    whole = replace(rounding, to=1)
+    roundings = [whole if heads.issuperset(cluster.axes) else rounding for cluster in clusters]
+    return Candidates(
+        [candidate(graph, cluster, scores, own, sizes) for cluster, own in zip(clusters, roundings, strict=True)]
+    )
 
 
 def by_ratio(candidates: Candidates, parts: list[Pool]) -> dict[Free, int]:

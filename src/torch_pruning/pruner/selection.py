@@ -28,13 +28,22 @@ def movable(graph: Graph, ignored: Collection[Free], exact_only: bool, follow: s
 
 
 def heads(graph: Graph, ignored: Collection[Free], exact_only: bool, follow: str = "head_dims") -> list[Cluster]:
-    """The clusters of heads: axes before head dims in some product, but not the groups of a convolution."""
-    outer = {before for before, _ in standing_before(graph)} - convolution_groups(graph)
+    """The clusters of heads: axes before head dims in some product, but not the groups of a convolution.
+
+    Where heads lie within heads, as queries within key-value heads, the outermost move: a ratio applies once.
+    """
+    outer = head_axes(graph)
+    within = {after for before, after in standing_before(graph) if before in outer}
     return [
         cluster
         for cluster in _allowed(graph, ignored, exact_only, follow)
-        if all(axis in outer for axis in cluster.axes if axis in graph.group_of)
+        if all(axis in outer and axis not in within for axis in cluster.axes if axis in graph.group_of)
     ]
+
+
+def head_axes(graph: Graph) -> set[Free]:
+    """The axes before head dims in some product, but not the groups of a convolution."""
+    return {before for before, _ in standing_before(graph)} - convolution_groups(graph)
 
 
 def _allowed(graph: Graph, ignored: Collection[Free], exact_only: bool, follow: str) -> Iterator[Cluster]:
@@ -56,11 +65,16 @@ def standing_before(graph: Graph) -> set[tuple[Free, Free]]:
             while stack:
                 item = stack.pop()
                 if isinstance(item, Product):
-                    free = [f for f in item.factors if isinstance(f, Free) and f.reason is None and f in graph.group_of]
-                    before.update(combinations(free, 2))
+                    free = [_movable_leaves(graph, factor) for factor in item.factors]
+                    before.update((a, b) for one, other in combinations(free, 2) for a in one for b in other)
                 stack += item.factors if isinstance(item, Product) else item.parts if isinstance(item, Concat) else ()
     # After a channel shuffle each stands before the other somewhere: the one that was split off first counts as outer.
     return {(a, b) for a, b in before if (b, a) not in before or a.serial < b.serial}
+
+
+def _movable_leaves(graph: Graph, factor: Axis) -> list[Free]:
+    """Of (heads * [pairs + pairs]) the pairs, too."""
+    return [leaf for leaf in leaves(factor) if leaf.reason is None and leaf in graph.group_of]
 
 
 def convolution_groups(graph: Graph) -> set[Free]:
