@@ -250,6 +250,28 @@ def test_transposed_convolutions_have_kronecker_factors() -> None:
     torch.testing.assert_close(*scores)
 
 
+def test_gradients_are_seen_before_an_activation_in_place() -> None:
+    """What a linear layer makes of three dimensions is a view, which forgets its hooks when it is changed in place."""
+    torch.manual_seed(0)
+    layers = [nn.Linear(4, 6), nn.Linear(6, 3)]
+    factors = []
+    for in_place in (False, True):
+        model = nn.Sequential(layers[0], nn.ReLU(in_place), layers[1])
+        with importance.criterion("obdc").observe(model) as criterion:
+            model(torch.ones(2, 5, 4)).sin().sum().backward()
+        factors.append(criterion.statistics.kronecker["0.weight"][0].rows)
+    assert factors[0].abs().sum() > 0
+    torch.testing.assert_close(*factors)
+
+
+def test_parts_that_did_not_run_are_named() -> None:
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    with importance.criterion("wanda").observe(model) as criterion:
+        pass
+    with pytest.raises(ImportanceError, match=r"none of its tensors took part .* for 0: ignore them, or gather them"):
+        tp.plan(model, torch.randn(1, 4), pruning_ratio=0.5, importance=criterion)
+
+
 def test_variance_of_large_means_is_exact() -> None:
     """Sums of squares would lose it: the mean is a million times the deviation."""
     model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2)).double()

@@ -43,11 +43,13 @@ class Observer:
     def with_statistics(self, shares: list[Share], where: str, needed: str) -> list[Share]:
         """The shares that statistics were gathered for. Raises ImportanceError if there are none."""
         if not shares:
-            found = "found none" if self.statistics is None else "none of its tensors took part in what was observed"
-            name = type(self).__name__
+            name, found, remedy = type(self).__name__, "found none", ""
+            if self.statistics is not None:
+                found = "found that none of its tensors took part in what was observed"
+                remedy = "ignore them, or "
             raise ImportanceError(
                 f"{name} needs statistics of the model as it runs; {found}, for {where}: "
-                f"gather them with `with criterion.observe(model):` around {needed}, and pass that criterion"
+                f"{remedy}gather them with `with criterion.observe(model):` around {needed}, and pass that criterion"
             )
         return shares
 

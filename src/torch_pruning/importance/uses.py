@@ -218,6 +218,9 @@ class UseMode(TorchFunctionMode):
         out = func(*args, **kwargs)
         use = _USES.get(func)
         if use is not None:
+            if KRONECKER in self.statistics.kinds and isinstance(out, Tensor) and out._is_view() and out.requires_grad:
+                # A linear layer's result may be a view, and torch drops the hooks of a view that is changed in place.
+                out = out.clone()
             with torch.no_grad():
                 found = use(_Arguments(args, kwargs), out, self.sources)
             if found is not None:
