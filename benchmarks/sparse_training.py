@@ -44,7 +44,8 @@ COLUMNS = ["penalty", "accuracy", "half removed", "spread, chosen", "tiny, chose
 LEGEND = """from the same start and in the same order of batches. Chosen are the inner widths of the residual blocks;
 the others are a control. `half removed`: accuracy after removing half of the chosen units by magnitude, without more
 training. `spread`: 90 % quantile over 10 % quantile of the norms of units, geometric mean over groups. `tiny`: the
-share of units with a norm below a tenth of the largest of their group."""
+share of units with a norm below a tenth of the largest of their group. Norms are over all parameters of a unit;
+slimming moves the scales of batch norms alone, a small part of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from depth_models import MODELS, REFUSED, InPlace, Listed, gpt2, images, llama, t5, tokens
+import transformers
+from depth_models import BASE, MODELS, REFUSED, InPlace, Listed, gpt2, images, llama, t5, tokens
 from torch import Tensor, nn
 
 import torch_pruning as tp
@@ -59,6 +60,13 @@ def test_what_only_looks_removable_is_refused(make: type[nn.Module]) -> None:
     with pytest.raises(BudgetError, match="and 0 can"):
         tp.plan(graph, depth=1)
     assert blocks.refused or make.__name__ == "Numbered"
+
+
+def test_a_norm_behind_the_sum_is_named() -> None:
+    """Without the layer the norm would go too, which a branch of zero keeps."""
+    model = transformers.BertModel(transformers.BertConfig(**BASE)).eval()
+    with pytest.raises(BudgetError, match=r"encoder\.layer\.0 cannot: its output is no sum: aten\.layer_norm"):
+        tp.plan(model, tokens(), depth=1)
 
 
 def test_counts_and_places_follow() -> None:

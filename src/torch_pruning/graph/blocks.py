@@ -130,13 +130,23 @@ class _Search:
         (output,) = seen
         found = self._way_back(output, calls)
         if found is None:
-            return None
+            return self._sum_before(path, output, calls)
         source, sums, relu = found
         if relu and not self._not_negative(source):
             return RefusedBlock(path, "its sum passes a relu, and its input may be negative")
         if self._written_while_needed(source, output, calls):
             return RefusedBlock(path, "its output is changed in place later, while its input is still needed")
         return ResidualBlock(path, container, key, source, output, calls, tuple(sums))
+
+    def _sum_before(self, path: str, output: Value, calls: range) -> RefusedBlock | None:
+        """For an element that adds to its input, and then makes something else of the sum: which op does."""
+        call = self.producer[output.index]
+        sums = [inner for inner in self.program.calls[calls.start : calls.stop] if inner.op in _ADDS]
+        for inner in sums:
+            (total,) = inner.results()
+            if total.shape == output.shape and self._way_back(total, calls) is not None:
+                return RefusedBlock(path, f"its output is no sum: {call.op} at {call.where} comes behind it")
+        return None
 
     def _seen_outside(self, calls: range) -> list[Value]:
         """The values from inside that others read, or that leave the model. What a cache keeps does not count."""
