@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,6 @@ from torch_pruning.importance.tensors import ModelTensors
 from torch_pruning.rules.call import CONTRACTED, LOOKED_UP, PRODUCED
 
 Types = Iterable[type[nn.Module]]
-_Self = TypeVar("_Self", bound="Criterion")
 
 TARGET_TYPES: tuple[type[nn.Module], ...] = (_ConvNd, nn.Linear, _BatchNorm, nn.LayerNorm)
 _OF_LAYERS = frozenset((PRODUCED, CONTRACTED, LOOKED_UP))
