@@ -259,6 +259,7 @@ class Attention(nn.Module):
         ({"head_ratio": 0.25}, {"qkv": 3, "qkv#2": 4, "up": 12}),
         ({"head_ratio": 0.5, "head_dim_ratio": 0.0}, {"qkv": 2, "up": 12}),
         ({"head_dim_ratio": 0.25}, {"qkv#2": 6, "up": 12}),
+        ({"head_ratio": 0.25, "round_to": 8, "ratios": {"up": 0.3}}, {"qkv": 3, "up": 16}),
         ({"head_ratio": {"qkv": 0.75}, "ratios": {"up": 0.0}}, {"qkv": 1, "qkv#2": 4}),
     ],
 )

@@ -73,7 +73,7 @@ def plan(
             budget says of the rest. A tuple of them shares one ranking; of keys that name one group the last counts.
         head_ratio: the share of attention heads to remove, or one for each of some modules. Heads move by this alone.
         head_dim_ratio: the share of head dims to remove; None: as channels.
-        round_to: kept counts are multiples of it, in groups that have as many units.
+        round_to: kept counts are multiples of it, in groups that have as many units; heads are not rounded.
         minimum: units that stay in every group.
         max_pruning_ratio: no group loses a larger share of its units.
         ignore: modules, parameters, names or patterns whose produced axes stay.
