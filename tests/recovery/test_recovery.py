@@ -297,3 +297,45 @@ def test_a_coroutine_passes_errors_on_and_can_be_left() -> None:
     run.close()
     assert left == [True]
     run.close()
+
+
+class Remembering(nn.Module):
+    """Its last layer reads what an earlier one left on the module: runs side by side would read each other's."""
+
+    def __init__(self, remembers: bool) -> None:
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(4, 16), nn.Linear(16, 16), nn.Linear(16, 3)
+        self.remembers = remembers
+        self.left = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.first(x))
+        if self.remembers:
+            self.left = x
+        y = torch.tanh(self.middle(x))
+        return self.last(y * (self.left if self.remembers else x))
+
+
+def test_models_that_leave_something_on_themselves_are_run_one_batch_at_a_time() -> None:
+    x = torch.randn(96, 4)
+    plain, remembering = Remembering(False), Remembering(True)
+    remembering.load_state_dict(plain.state_dict())
+    for model in (plain, remembering):
+        recovery.reconstruct(tp.plan(model, x[:1], pruning_ratio=0.5), x.split(24))
+    for a, b in zip(plain.parameters(), remembering.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+    assert remembering.left is None
+
+
+def test_half_precision_is_solved_in_a_higher_one() -> None:
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 16))
+    x = torch.randn(256, 8)
+    half, x_half = copy.deepcopy(model).bfloat16(), x.bfloat16()
+    with torch.no_grad():
+        dense = model(x)
+    recovery.reconstruct(tp.plan(model, x[:1], pruning_ratio=0.25), x.split(64))
+    recovery.reconstruct(tp.plan(half, x_half[:1], pruning_ratio=0.25), x_half.split(64))
+    assert half[2].weight.dtype == torch.bfloat16
+    with torch.no_grad():
+        found = float((half(x_half).float() - dense).square().mean() / dense.var())
+    assert found < error(model, dense, x) + 1e-3

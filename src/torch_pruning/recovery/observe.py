@@ -105,6 +105,7 @@ class Runner:
 
     def __init__(self, model: nn.Module, example: Example, added: Collection[str]) -> None:
         self.added = added
+        self.keeps_state = False  # whether forward puts anything onto a module, that one run could leave to another
         self.model = model
         self.example = example
         self.names = {id(tensor): name for name, tensor in named_tensors(model)}
@@ -112,8 +113,20 @@ class Runner:
     def run(self, batch: Any, visit: Visitor) -> None:
         """One pass, in inference mode, with every product shown to `visit`."""
         inputs = copied(batch, lambda name, tensor: tensor.detach().clone())
+        before = self._attributes()
         with torch.inference_mode(), _Products(self.names, self.added, visit):
             self.example.call(self.model, inputs)
+        after = self._attributes()
+        same = before.keys() == after.keys() and all(after[key] is item for key, item in before.items())
+        self.keeps_state = self.keeps_state or not same
+
+    def _attributes(self) -> dict[tuple[int, str], Any]:
+        """What stands on every module."""
+        standing: dict[tuple[int, str], Any] = {}
+        for number, module in enumerate(self.model.modules()):
+            for key, item in (*vars(module).items(), *module._buffers.items()):
+                standing[number, key] = item
+        return standing
 
 
 @contextlib.contextmanager

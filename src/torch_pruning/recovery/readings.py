@@ -73,16 +73,16 @@ class Call:
         return self.reading.positions(self, out)
 
     def rows(self, index: Tensor) -> Tensor:
-        """The inputs at these positions: [G, N, columns]."""
-        return self.reading.rows(self, index)
+        """The inputs at these positions, at least in float32: [G, N, columns]."""
+        return _precise(self.reading.rows(self, index))
 
     def outputs(self, out: Tensor, index: Tensor) -> Tensor:
-        """The outputs at these positions: [N, all outputs]."""
-        return self.reading.outputs(self, out, index)
+        """The outputs at these positions, at least in float32: [N, all outputs]."""
+        return _precise(self.reading.outputs(self, out, index))
 
     def matrix(self) -> Tensor:
-        """The weight as [G, O, columns]."""
-        return self.reading.matrix(self, self.weight)
+        """The weight, at least in float32, as [G, O, columns]."""
+        return _precise(self.reading.matrix(self, self.weight))
 
     def layout(self) -> Callable[[Tensor], Tensor]:
         """What brings any tensor of the weight's shape into the form of `matrix`."""
@@ -92,6 +92,10 @@ class Call:
     def tensor(self, matrix: Tensor) -> Tensor:
         """A weight in the op's own shape from [G, O, columns]."""
         return self.reading.tensor(self, matrix)
+
+
+def _precise(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 # ---------------------------------------------------------------- linear

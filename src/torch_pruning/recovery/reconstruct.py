@@ -9,8 +9,9 @@ whatever the number of layers.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -52,6 +53,7 @@ class Targets:
     """Rows of the dense model's outputs by batch, and the keys in an order in which all batches meet them."""
 
     order: list[Key] = field(default_factory=list)
+    keeps_state: bool = False  # whether runs that go on side by side could disturb each other
     rows: dict[tuple[int, Key], Tensor] = field(default_factory=dict)
     positions: dict[tuple[int, Key], int] = field(default_factory=dict)
 
@@ -108,6 +110,7 @@ def dense_targets(
             for number, batch in enumerate(batches):
                 _record(runner, plan, targets, (number, batch), wanted, most)
                 bar.advance()
+    targets.keeps_state = runner.keeps_state
     targets.begin_at({name for name, weight in wanted.items() if weight.changed})
     return targets
 
@@ -194,6 +197,7 @@ class Reconstruction:
         self.wanted = wanted
         self.options = options
         self.solved: dict[str, Solved] = {}
+        self.taken: set[Key] = set()
         self.moments: dict[str, tuple[Moments, Moments]] = {}
         self.last_use = targets.last_use()
         self.order = {key: number for number, key in enumerate(targets.order)}
@@ -201,21 +205,18 @@ class Reconstruction:
     def solve(self, batches: Sequence[Any]) -> dict[str, Solved]:
         """{weight: what it becomes}, in the order of the forward pass."""
         with at_rest(self.model, self.graph.example, _added(self.wanted)) as runner:
-            runs = [Coroutine[_Arrived](self._forward(runner, n, batch)) for n, batch in enumerate(batches)]
-            try:
-                with torch.inference_mode(), progress("Solving", total=len(self.targets.order)) as bar:
-                    for _ in self._together(runs):
-                        bar.advance()
-            finally:
-                for run in runs:
-                    run.close()
+            start = [partial(Coroutine[_Arrived], self._forward(runner, n, batch)) for n, batch in enumerate(batches)]
+            keys = self._anew(start) if self.targets.keeps_state else self._together(start)
+            with torch.inference_mode(), progress("Solving", total=len(self.targets.order)) as bar:
+                for _ in keys:
+                    bar.advance()
         return self.solved
 
     def _forward(self, runner: Runner, number: int, batch: Any) -> Any:
         def run(pause: Any) -> None:
             def visit(product: Product) -> Tensor | None:
                 key = product.name, product.use
-                if (number, key) in self.targets.rows and product.name not in self.solved:
+                if (number, key) in self.targets.rows and key not in self.taken:
                     pause(self._arrived(number, key, product))
                 return self._result(product)
 
@@ -254,25 +255,50 @@ class Reconstruction:
         out = product.call.run(solved.matrix, bias)
         return product.behind(out)
 
-    def _together(self, runs: Sequence[Coroutine[_Arrived]]) -> Iterator[Key]:
+    def _together(self, start: Sequence[Callable[[], Coroutine[_Arrived]]]) -> Iterator[Key]:
         """Resume those that wait at the earliest weight, until none waits; yields each weight when it is done with."""
-        waiting = {number: item for number, run in enumerate(runs) if (item := run.resume()) is not None}
-        while waiting:
-            key = min((item.key for item in waiting.values()), key=self.order.__getitem__)
-            here = [number for number, item in waiting.items() if item.key == key]
-            self._take(key, [waiting[number] for number in here])
-            yield key
-            if len(self.solved) == len(self.last_use):
-                return
-            for number in here:
-                item = runs[number].resume()
-                if item is None:
-                    del waiting[number]
-                else:
+        runs = [begin() for begin in start]
+        try:
+            waiting = {number: item for number, run in enumerate(runs) if (item := run.resume()) is not None}
+            while waiting:
+                key, here = self._take_earliest(waiting)
+                yield key
+                if len(self.solved) == len(self.last_use):
+                    return
+                for number in here:
+                    item = runs[number].resume()
+                    if item is None:
+                        del waiting[number]
+                    else:
+                        waiting[number] = item
+        finally:
+            for run in runs:
+                run.close()
+
+    def _anew(self, start: Sequence[Callable[[], Coroutine[_Arrived]]]) -> Iterator[Key]:
+        """As `_together`, one run at a time and from the start for each weight: for models that remember."""
+        while len(self.solved) < len(self.last_use):
+            waiting: dict[int, _Arrived] = {}
+            for number, begin in enumerate(start):
+                run = begin()
+                item = run.resume()
+                run.close()
+                if item is not None:
                     waiting[number] = item
+            if not waiting:
+                return
+            yield self._take_earliest(waiting)[0]
+
+    def _take_earliest(self, waiting: Mapping[int, _Arrived]) -> tuple[Key, list[int]]:
+        """The earliest weight that any batch waits at, which is taken care of, and the batches that wait there."""
+        key = min((item.key for item in waiting.values()), key=self.order.__getitem__)
+        here = [number for number, item in waiting.items() if item.key == key]
+        self._take(key, [waiting[number] for number in here])
+        return key, here
 
     def _take(self, key: Key, arrived: Sequence[_Arrived]) -> None:
         name, use = key
+        self.taken.add(key)
         fit, held_out = self.moments.setdefault(name, (Moments(), Moments()))
         for item in arrived:
             border = item.x.shape[1] - int(item.x.shape[1] * self.options.held_out)
