@@ -88,6 +88,11 @@ def _fit_dead_calls(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]
             same = [value for value in call.results() if value.shape == call.inputs()[0].shape]
             inferred.axes.update((value.index, axes) for value in same)
             continue
+        if call.op == "aten.select.int" and call.args[2] in (0, -1):  # there is a first and a last one of any number
+            axes = axes_of(call.args[0], inferred, of_state)
+            dim = call.args[1] % len(axes)
+            inferred.axes[call.results()[0].index] = (*axes[:dim], *axes[dim + 1 :])
+            continue
         found = _apply(call, inferred, of_state).axes
         inferred.axes.update((value.index, axes) for value, axes in zip(call.results(), found, strict=True))
     facts.equations += inferred.facts.equations
@@ -156,7 +161,7 @@ def _apply(call: Call, inferred: Inferred, of_state: Mapping[str, tuple[Axis, ..
 
     def convert(item: Any) -> Any:
         if isinstance(item, Value):
-            return Operand(item.index, axes_of(item, inferred, of_state), item.name, item.dtype, call)
+            return Operand(item.index, axes_of(item, inferred, of_state), item.name, item.dtype, call, item.strides)
         if isinstance(item, list):
             return [convert(child) for child in item]
         return item

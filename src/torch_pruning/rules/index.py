@@ -190,6 +190,33 @@ def select_scatter(op: OpCall) -> Outcome:
     return op.outcome(x.axes, zero=All(x, source))
 
 
+@rule("aten.masked_scatter")
+def masked_scatter(op: OpCall) -> Outcome:
+    """x [A, B], mask [A, 1] or the same for all of B, source [C, B] -> [A, B]: whole rows are written, one by one.
+
+    Dimensions in which the mask differs freeze, and those before them, since entries are counted over them.
+    """
+    x, mask, source = op.operands("self", "mask", "source")
+    passing = 0
+    while passing < min(x.rank, source.rank) - 1 and _row_by_row(x, mask, source, -1 - passing):
+        passing += 1
+    for dim in range(1, passing + 1):
+        op.unify(x.axes[-dim], source.axes[-dim])
+        if mask.rank >= dim and mask.axes[-dim].size != 1:
+            op.unify(x.axes[-dim], mask.axes[-dim])
+    for operand in (x, mask, source):
+        for axis in operand.axes[: max(0, operand.rank - passing)]:
+            op.freeze(axis, "entries are counted by a mask")
+    op.mixes(x, *range(x.rank - passing))
+    op.mixes(source, *range(source.rank - passing))
+    rows = x.axes[x.rank - passing :]
+    return op.outcome(x.axes, zero=All(Along(x, rows), Along(source, rows)))
+
+
+def _row_by_row(x: Operand, mask: Operand, source: Operand, dim: int) -> bool:
+    return x.axes[dim].size == source.axes[dim].size and (mask.rank < -dim or mask.repeats(dim))
+
+
 @rule("aten.index_fill")
 def index_fill(op: OpCall) -> Outcome:
     """x [A, B], index [C], dim 1, a value: B freezes."""
@@ -220,7 +247,6 @@ def compared_with_all(op: OpCall) -> Outcome:
 
 
 @rule(
-    "aten.masked_scatter",
     "aten.put",
     "aten.one_hot",
     "aten.nonzero",

@@ -18,10 +18,15 @@ class Operand:
     name: str = ""
     dtype: Any = None
     reader: Any = None  # the recorded call that reads it; rules pass it on unseen
+    strides: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(axis.size for axis in self.axes)
+
+    def repeats(self, dim: int) -> bool:
+        """Whether one and the same element stands at every position of a dimension."""
+        return self.axes[dim].size == 1 or (len(self.strides) == self.rank and self.strides[dim] == 0)
 
     @property
     def rank(self) -> int:
