@@ -14,7 +14,7 @@ FUZZ_SEED     ?= 0
 BENCH_ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint format bench zoo-coverage clean
+.PHONY: help setup demo test fuzz mutations lint format bench zoo-coverage clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 28
@@ -43,6 +43,12 @@ fuzz: export OMP_NUM_THREADS := 1
 fuzz: export PYTHONHASHSEED := 0
 fuzz: $(STAMP)  ## look for random networks on which pruning is wrong (FUZZ_EXAMPLES, FUZZ_SEED)
 	@$(BIN)/python tests/random_architectures/fuzz.py --examples $(FUZZ_EXAMPLES) --seed $(FUZZ_SEED)
+
+mutations: export MUTATIONS := all
+mutations: export OMP_NUM_THREADS := 1
+mutations: export PYTHONHASHSEED := 0
+mutations: $(STAMP)  ## break every statement of every rule once and list what no test notices
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/rules/test_mutations.py
 
 lint: $(STAMP)  ## check style, format and types
 	$(BIN)/ruff check .
