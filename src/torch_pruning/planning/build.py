@@ -16,6 +16,7 @@ from torch_pruning.graph.graph import Graph
 from torch_pruning.graph.guards import attribute_value
 from torch_pruning.planning.customized import customized_cuts
 from torch_pruning.planning.plan import AttributeChange, Block, GroupChange, Plan, counts_of
+from torch_pruning.planning.unread import unread_attributes
 
 
 def build_plan(graph: Graph, choice: Choice) -> Plan:
@@ -67,6 +68,7 @@ def build_plan(graph: Graph, choice: Choice) -> Plan:
         graph=graph,
         choice=choice,
         customized=customized_cuts(graph, choice),
+        unread=unread_attributes(graph, counts),
     )
 
 

@@ -98,6 +98,7 @@ class Plan:
     graph: Graph | None = field(default=None, repr=False, compare=False)
     choice: Choice | None = field(default=None, repr=False, compare=False)
     customized: tuple[CustomizedCut, ...] = ()
+    unread: tuple[AttributeSource, ...] = field(default=(), compare=False)  # integers nobody read that look like sizes
     depth: DepthChange | None = None
     # The same without the blocks, in the names and on the graph of the model that has lost them.
     shorter: Plan | None = field(default=None, repr=False, compare=False)

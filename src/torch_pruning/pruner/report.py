@@ -52,6 +52,12 @@ class PruneReport:
             "exact" if not inexact else f"{len(inexact)} inexact, for instance {inexact[0].name}: {inexact[0].reason}"
         )
         console.print(f"{len(self.plan.groups)} groups pruned, {kind}", highlight=False)
+        # What a layer keeps from when it was built nobody reads; a config is read by others.
+        configs = [str(source) for source in self.plan.unread if len(source.steps) > 1]
+        if configs:
+            more = f" and {len(configs) - 5} more" if len(configs) > 5 else ""
+            listed = ", ".join(configs[:5]) + more
+            console.print(f"nothing read, and still as large as what was pruned: {listed}", highlight=False)
         if self.recovery is not None and self.recovery.solved:
             rows = self.recovery.solved
             before, after = (sum(getattr(row, when) for row in rows) / len(rows) for when in ("before", "after"))
