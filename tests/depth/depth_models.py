@@ -134,6 +134,21 @@ def images(size: int) -> Callable[[], Tensor]:
     return lambda: torch.randn(2, 3, size, size)
 
 
+def mistral() -> nn.Module:
+    """Its cache makes an entry for each layer before the first one runs."""
+    return T.MistralForCausalLM(T.MistralConfig(**BASE, num_key_value_heads=2, sliding_window=6))
+
+
+def opt() -> nn.Module:
+    """Sums of two dimensions, reshaped to three behind them."""
+    return T.OPTForCausalLM(
+        T.OPTConfig(
+            vocab_size=100, hidden_size=32, word_embed_proj_dim=32, ffn_dim=48, num_hidden_layers=4,
+            num_attention_heads=4, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        )
+    )  # fmt: skip
+
+
 def gpt2() -> nn.Module:
     return T.GPT2LMHeadModel(
         T.GPT2Config(vocab_size=100, n_embd=32, n_layer=4, n_head=4, bos_token_id=1, eos_token_id=2)
@@ -171,6 +186,8 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any], int]] = {
     "convnext": (convnext, images(32), 5),
     "llama": (llama, tokens, 4),
     "gpt2": (gpt2, tokens, 4),
+    "mistral": (mistral, tokens, 4),
+    "opt": (opt, tokens, 4),
     "t5": (t5, both, 2 + 3),  # the first of each stack makes the position bias of all
 }
 REFUSED = (Indexed, Numbered, Activated, Tapped, Rewritten)

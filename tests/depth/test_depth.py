@@ -9,7 +9,7 @@ import pytest
 import torch
 import torchvision
 import transformers
-from depth_models import BASE, MODELS, REFUSED, InPlace, Listed, gpt2, images, llama, t5, tokens
+from depth_models import BASE, MODELS, REFUSED, InPlace, Listed, gpt2, images, llama, mistral, t5, tokens
 from torch import Tensor, nn
 
 import torch_pruning as tp
@@ -81,7 +81,9 @@ def test_counts_and_places_follow() -> None:
     model(x)
 
 
-@pytest.mark.parametrize(("make", "count"), [(llama, "num_hidden_layers"), (gpt2, "n_layer")])
+@pytest.mark.parametrize(
+    ("make", "count"), [(llama, "num_hidden_layers"), (gpt2, "n_layer"), (mistral, "num_hidden_layers")]
+)
 def test_generation_with_a_cache(make: Any, count: str) -> None:
     """Layers number their entries of the cache; without cache the same tokens come out."""
     model = make().eval()

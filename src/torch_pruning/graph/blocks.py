@@ -16,19 +16,12 @@ from torch import nn
 from torch_pruning.trace.program import Call, Program, Value, Where
 
 _ADDS = frozenset(["aten.add.Tensor", "aten.add_.Tensor"])
-# Give their first argument, in another place or layout. A dropout does so only if it is off.
+# Give their first argument, in another layout or, the order of entries being the same, in another shape. A dropout does
+# so only if it is off.
 _COPIES = frozenset(
-    [
-        "aten.contiguous",
-        "aten.clone",
-        "aten.alias",
-        "aten.detach",
-        "aten.view",
-        "aten.reshape",
-        "aten._unsafe_view",
-        "aten.to",
-    ]
-)
+    ["aten.contiguous", "aten.clone", "aten.alias", "aten.detach", "aten.to", "aten.view", "aten.reshape",
+     "aten._unsafe_view", "aten.flatten", "aten.unflatten", "aten.squeeze", "aten.unsqueeze"]
+)  # fmt: skip
 _DROPOUTS = frozenset(["aten.dropout", "aten.feature_dropout", "aten.alpha_dropout"])
 _RELUS = frozenset(["aten.relu", "aten.relu_"])
 # What is not negative stays so.
@@ -166,7 +159,8 @@ class _Search:
             value, sums, relu = stack.pop()
             call = self.producer.get(value.index)
             if call is None or self.place[id(call)] not in calls:
-                if sums and value.kind in ("computed", "input") and value.dtype == output.dtype:
+                same = (value.shape, value.dtype) == (output.shape, output.dtype)
+                if sums and same and value.kind in ("computed", "input"):
                     return value, list(sums), relu
                 continue
             if value.index in visited:
@@ -211,8 +205,7 @@ class _Search:
 def _is_copy(call: Call, op: str, value: Value) -> bool:
     if op in _DROPOUTS:
         return call.args[2] is False if len(call.args) > 2 else call.kwargs.get("train") is False
-    same = bool(call.inputs()) and call.inputs()[0].shape == value.shape and call.inputs()[0].dtype == value.dtype
-    return op in _COPIES and same
+    return op in _COPIES and bool(call.inputs()) and call.inputs()[0].dtype == value.dtype
 
 
 def _ordinals(program: Program) -> dict[int, int]:

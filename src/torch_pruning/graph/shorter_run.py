@@ -17,16 +17,18 @@ def difference(
     """What is not as predicted in the run of the model without these blocks; None if everything is.
 
     The prediction: the same ops in the same order, less those of the blocks, each on the same values, tensors and
-    numbers, where the input of a block stands for its output. `original_name` gives the name that a tensor of the
-    shortened model had before. So equality is a proof, up to constants that come from outside of the model.
+    numbers, where the input of a block stands for its output. Ops that no output depends on do not count: a cache makes
+    entries for each layer, and a mask may be for the removed ones alone. `original_name` gives the name that a tensor
+    of the shortened model had before. So equality is a proof, up to constants that come from outside of the model.
     """
     if shorter.failure is not None and program.failure is None:
         return f"it does not run: {type(shorter.failure).__name__}: {shorter.failure}"
     matching = _Matching(blocks, original_name)
     matching.pair_up(program.inputs, shorter.inputs)
     gone = {place for block in blocks for place in block.calls}
-    expected = [call for place, call in enumerate(program.calls) if place not in gone]
-    for before, after in zip_longest(expected, shorter.calls):
+    left = [call for place, call in enumerate(program.calls) if place not in gone]
+    expected = _needed(program, left, matching.source)
+    for before, after in zip_longest(expected, _needed(shorter, shorter.calls, lambda value: value.index)):
         found = matching.of_calls(before, after)
         if found is not None:
             return found
@@ -36,6 +38,22 @@ def difference(
     if not all(matching.same(before, after) for before, after in pairs):
         return "one of its outputs is another value"
     return None
+
+
+def _needed(program: Program, calls: Sequence[Call], source: Callable[[Value], int]) -> list[Call]:
+    """The calls that outputs or the state of the model depend on, in order. What is kept in caches does not count."""
+    results = (*program.outputs, *program.rewritten.values())
+    needed = {source(value) for value in results}
+    storages = {value.storage for value in (*results, *program.state.values(), *program.inputs)}
+    found = []
+    for call in reversed(calls):
+        makes = any(source(value) in needed for value in call.results())
+        writes = any(value.storage in storages for value in call.mutated)
+        if makes or writes or not call.results() or program.failure is not None:
+            found.append(call)
+            needed.update(source(value) for value in call.inputs())
+            storages.update(value.storage for value in call.inputs())
+    return found[::-1]
 
 
 @dataclass(slots=True)
@@ -52,7 +70,7 @@ class _Matching:
 
     def pair_up(self, before: Sequence[Value], after: Sequence[Value]) -> None:
         for old, new in zip(before, after, strict=False):
-            self.known[new.index] = self._source(old)
+            self.known[new.index] = self.source(old)
 
     def of_calls(self, before: Call | None, after: Call | None) -> str | None:
         """What differs between two calls; if nothing does, their results are the same values from now on."""
@@ -81,7 +99,7 @@ class _Matching:
 
     def _same_value(self, before: Value, after: Value) -> bool:
         if after.index in self.known:
-            return self.known[after.index] == self._source(before)
+            return self.known[after.index] == self.source(before)
         if after.kind == "state":
             return before.kind == "state" and before.name == self.original_name(after.name)
         if after.kind == before.kind == "constant" and (before.shape, before.dtype) == (after.shape, after.dtype):
@@ -89,7 +107,8 @@ class _Matching:
             return True
         return False
 
-    def _source(self, value: Value) -> int:
+    def source(self, value: Value) -> int:
+        """The value that stands for this one once the blocks are gone, by index."""
         index = value.index
         while index in self.passed_on:
             index = self.passed_on[index]
