@@ -118,11 +118,6 @@ def table(
     )
 
 
-def by_ratio(candidates: Candidates, parts: list[Pool]) -> dict[Free, int]:
-    """The counts when every pool loses the share of its units that it says, as nearly as possible."""
-    return candidates.counts(Allotment(candidates, parts).levels(0.0))
-
-
 def _without(parts: list[Pool], gone: set[int]) -> list[Pool]:
     left = [replace(pool, members=tuple(i for i in pool.members if i not in gone)) for pool in parts]
     return [pool for pool in left if pool.members]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,6 +149,3 @@ def refined(times: Tensor, count: int, shares: Sequence[float]) -> Tensor:
     for _ in range(count):
         result = torch.tensordot(result, blend, dims=([0], [0]))  # takes the first axis away, adds the new one last
     return result
-
-
-Measure = Callable[[Work, tuple[Shape, ...]], float]
