@@ -75,7 +75,11 @@ class PruningGroup:
         going = Going(touched, self._removed, channels_function)
         rows = write_rows(self.owner.graph, self.owner.flows, going, self.root)
         index = _positions_by_units(self._whole(self.root.axis), self.idxs)
-        return [self._item(row, index) for row in rows]
+        by_axis: dict[int, list[int]] = {}  # rows with the same axis, of which there are many, lose the same positions
+        for row in rows:
+            if id(row.axis) not in by_axis:
+                by_axis[id(row.axis)] = self._root_idxs(row, index)
+        return [GroupItem(row.dependency, row.idxs, list(by_axis[id(row.axis)])) for row in rows]
 
     @property
     def axes(self) -> list[Free]:
@@ -92,12 +96,12 @@ class PruningGroup:
         owners = owners_of_positions(axis)
         return [position for position, units in enumerate(owners) if any(leaf in wanted for leaf, _ in units)]
 
-    def _item(self, row: Row, of_root: _Index) -> GroupItem:
+    def _root_idxs(self, row: Row, of_root: _Index) -> list[int]:
         owners = owners_of_positions(self._whole(row.axis))
         common = frozenset(leaves(row.axis)) | {leaf for units in owners for leaf, _ in units}
         to_root = of_root(frozenset(common))
         fallback = self.idxs[0] if self.idxs else 0
-        return GroupItem(row.dependency, row.idxs, [to_root(owners[position], fallback) for position in row.idxs])
+        return [to_root(owners[position], fallback) for position in row.idxs]
 
     def __iter__(self) -> Iterator[GroupItem]:
         return iter(self.items)
