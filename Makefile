@@ -14,7 +14,7 @@ FUZZ_SEED     ?= 0
 BENCH_ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz mutations lint format bench zoo-coverage clean
+.PHONY: help setup demo test fuzz mutations lint format bench accuracy zoo-coverage clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 28
@@ -71,6 +71,14 @@ $(ZOOS): zoo-%: $(STAMP)  # ZOO_ARGS: further arguments, such as --executed-only
 
 zoo-coverage: $(STAMP)  ## docs/coverage.md from the tables of make zoo-torchvision, zoo-timm, zoo-transformers, ...
 	@$(BIN)/python benchmarks/zoo/run.py --render
+
+accuracy: export OMP_NUM_THREADS := 1
+accuracy: $(STAMP)  ## train small networks on Fashion-MNIST and compare what methods keep (hours; goes on where it stopped)
+	@for network in resnet20 vgg mobilenet vit; do \
+		$(BIN)/python benchmarks/accuracy/compare.py one-shot --network $$network && \
+		$(BIN)/python benchmarks/accuracy/compare.py tuned --network $$network || exit 1; \
+	done
+	@$(BIN)/python benchmarks/accuracy/compare.py report
 
 clean:  ## remove caches and build products (for .venv: rm -rf .venv)
 	rm -rf build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

