@@ -40,7 +40,9 @@ def report(rows: Sequence[Row], path: Path) -> None:
 
 def _title(network: str, rows: Sequence[Row], tuned: bool) -> str:
     when = "after the same short fine-tune" if tuned else "before any training"
-    return f"## {network}, dense {rows[0].dense:.2f} %, {when}\n"
+    seeds = len({row.seed for row in rows})
+    of_seeds = "one seed" if seeds == 1 else f"mean and deviation of {seeds} seeds"
+    return f"## {network}, dense {rows[0].dense:.2f} % after {rows[0].dense_steps} steps, {when} ({of_seeds})\n"
 
 
 def _table(rows: Sequence[Row], tuned: bool) -> str:

@@ -65,8 +65,10 @@ def execute(
     graph = plan.graph
     plan.fits(graph.model)
     batches = as_batches(calibration, graph.example.inputs)
-    found, refused = solvable_weights(graph, losing_inputs(graph, plan))
-    wanted = _wanted(found, chosen)
+    losing = losing_inputs(graph, plan)
+    found, refused = solvable_weights(graph, losing)
+    # Outputs that stay in one lane and go in another have no order that the dense outputs could be brought into.
+    wanted = _wanted({n: w for n, w in found.items() if n in losing or n not in plan.blocks}, chosen)
     targets = dense_targets(graph, plan, batches, wanted, chosen) if wanted else None
     report = RecoveryReport(method, refused=tuple(refused) if wanted else ())
 
