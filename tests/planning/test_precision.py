@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import torch_pruning as tp
 from torch_pruning.planning.precision import in_double
 
 
@@ -29,3 +30,26 @@ def test_a_grouped_product_is_the_products_of_its_groups() -> None:
 def test_other_forms_of_it_are_refused() -> None:
     with in_double(), pytest.raises(NotImplementedError, match="no float64 stand-in"):
         F.grouped_mm(torch.randn(3, 8).double(), torch.randn(8, 4).double(), offs=torch.tensor([3], dtype=torch.int32))
+
+
+class Repeated(torch.nn.Module):
+    """As many frames of each token as a layer predicts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(4, 12), torch.nn.Linear(12, 3)
+        self.length = torch.nn.Linear(12, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        times = (self.length(x).squeeze(-1).abs() * 20).round().long()
+        return self.last(x.repeat_interleave(times, dim=0))
+
+
+def test_outputs_whose_length_the_data_decide_are_compared() -> None:
+    torch.manual_seed(0)
+    model, x = Repeated(), torch.randn(5, 4)
+    chosen = tp.plan(model, x, pruning_ratio=0.5)
+    seen = tp.verify(model, chosen, gradients=False)
+    assert seen.exact
+    assert seen.sensitivity == float("inf")

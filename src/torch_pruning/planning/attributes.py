@@ -136,7 +136,7 @@ class AttributeWriter:
         if not steps:
             return _of_type(item, value)
         (kind, key), *rest = steps
-        new_child = self._changed(item[key] if kind == "item" else getattr(item, key), rest, value)
+        new_child = self._changed(item[key] if kind == "item" else vars(item)[key], rest, value)
         if isinstance(item, tuple):
             parts = [new_child if index == key else part for index, part in enumerate(item)]
             new: Any = type(item)(*parts) if hasattr(item, "_fields") else type(item)(parts)

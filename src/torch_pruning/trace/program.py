@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from torch_pruning.axes.sizes import DimensionSource, Expression, Operation, TracedInt, sources
+from torch_pruning.axes.sizes import Expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +126,11 @@ class Program:
     rewritten: dict[str, Value] = field(default_factory=dict)  # buffers and attributes that forward assigns anew
 
     def live_calls(self) -> list[Call]:
-        """The calls that reach an output or mutate state, in order. A discarded `argsort` is not among them.
-
-        Neither is what only gave a size, unless the code compared it, calculated with it, or made it a live size.
+        """The calls that reach an output or mutate state, in order: no discarded `argsort`, and nothing of which only a
+        size was asked.
         """
         results_of_run = (*self.outputs, *self.carried, *self.rewritten.values())
         needed = {value.index for value in results_of_run}
-        needed.update(_measured([(guard.left, guard.right) for guard in self.guards]))
-        needed.update(_measured([use.expression for use in self.value_uses]))
         storages = {value.storage for value in results_of_run}
         storages |= {value.storage for value in (*self.state.values(), *self.inputs)}
         live: list[Call] = []
@@ -146,27 +143,11 @@ class Program:
                 or self.failure is not None
             ):
                 live.append(call)
-                if call.origin is not None:
-                    needed.update(_measured((call.origin.args, call.origin.kwargs)))
                 for value in call.inputs():
                     needed.add(value.index)
                     storages.add(value.storage)
         live.reverse()
         return live
-
-
-def _measured(tree: Any) -> Iterator[int]:
-    """The indices of the values whose sizes these expressions, or traced integers in nested arguments, were made of."""
-    if isinstance(tree, TracedInt):
-        tree = tree.expression
-    if isinstance(tree, (tuple, list)):
-        for item in tree:
-            yield from _measured(item)
-    elif isinstance(tree, dict):
-        for item in tree.values():
-            yield from _measured(item)
-    elif isinstance(tree, (DimensionSource, Operation)):
-        yield from (source.value for source in sources(tree) if isinstance(source, DimensionSource))
 
 
 def values_in(tree: Any) -> list[Value]:
