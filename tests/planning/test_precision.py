@@ -53,3 +53,26 @@ def test_outputs_whose_length_the_data_decide_are_compared() -> None:
     seen = tp.verify(model, chosen, gradients=False)
     assert seen.exact
     assert seen.sensitivity == float("inf")
+
+
+class Overwriting(torch.nn.Module):
+    """Writes over what its backward pass needs, outside training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(4, 12), torch.nn.Linear(12, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x).sigmoid()
+        if not self.training:
+            x.mul_(2)
+        return self.last(x)
+
+
+def test_an_original_without_gradients_is_compared_by_values() -> None:
+    model, x = Overwriting().eval(), torch.randn(5, 4)
+    chosen = tp.plan(model, x, pruning_ratio=0.5)
+    seen = tp.verify(model, chosen)
+    assert seen.exact
+    assert seen.gradient_error is None
+    assert tp.verify(model, chosen, mode="train").gradient_error is not None

@@ -66,9 +66,10 @@ def verify(
 
     Of blocks that go as wholes, the branches are multiplied by zero where the original adds them.
 
-    `model` is the one the plan was made for, before `plan.exec()`; it is not touched. `example_inputs` default to those
-    of the trace. `rescale` brings randomly initialised weights to unit variance layer by layer, on the copies, so that
-    deep networks do not hide errors in a dying signal.
+    Gradients are left out where the original has none in this mode. `model` is the one the plan was made for, before
+    `plan.exec()`; it is not touched. `example_inputs` default to those of the trace. `rescale` brings randomly
+    initialised weights to unit variance layer by layer, on the copies, so that deep networks do not hide errors in a
+    dying signal.
 
     Raises:
         StalePlanError: if the model was changed since.
@@ -84,7 +85,13 @@ def verify(
             _rescale(model, example, inputs)
         probe = _Probe(model, plan, example, inputs, copied_state(model), training)
     dense_out, _ = probe.dense(gradients=False)
-    masked_out, masked_grads = probe.masked(gradients)
+    try:
+        masked_out, masked_grads = probe.masked(gradients)
+    except Exception:
+        if not gradients or probe.differentiates():
+            raise
+        gradients = False
+        masked_out, masked_grads = probe.masked(gradients)
     pruned_out, pruned_grads = probe.pruned(gradients)
     shapes = _same_shapes(masked_out, pruned_out)
     error = _difference(masked_out, pruned_out) if shapes else float("inf")
@@ -132,6 +139,14 @@ class _Probe:
     def dense(self, gradients: bool) -> Run:
         with on_copies(self.model, self.state, self.training):
             return _run(self.model, self.example, self.inputs, gradients)
+
+    def differentiates(self) -> bool:
+        """Whether the original has gradients in this mode. Some write over what their backward pass needs."""
+        try:
+            self.dense(gradients=True)
+        except Exception:
+            return False
+        return True
 
     def masked(self, gradients: bool) -> Run:
         """With every removed slice of every tensor set to zero.
