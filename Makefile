@@ -14,7 +14,7 @@ FUZZ_SEED     ?= 0
 BENCH_ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz mutations lint format bench accuracy zoo-coverage clean
+.PHONY: help setup demo test fuzz mutations lint format bench accuracy zoo-coverage zoo-sample clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 28
@@ -65,9 +65,17 @@ bench: $(STAMP)  ## run the benchmarks
 ZOOS := $(addprefix zoo-,torchvision timm transformers diffusers ultralytics)
 .PHONY: $(ZOOS)
 $(ZOOS): export OMP_NUM_THREADS := 1
-$(ZOOS): zoo-%: $(STAMP)  # ZOO_ARGS: further arguments, such as --executed-only
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[zoo]'
+$(ZOOS): zoo-%: $(VENV)/.zoo  # ZOO_ARGS: further arguments, such as --executed-only
 	@$(BIN)/python benchmarks/zoo/run.py $* $(ZOO_ARGS)
+
+$(VENV)/.zoo: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[zoo]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps ultralytics ultralytics-thop
+	@touch $@
+
+zoo-sample: export OMP_NUM_THREADS := 1
+zoo-sample: $(VENV)/.zoo  ## a sample of about 100 published models through the oracle (about ten minutes)
+	@$(BIN)/python -m pytest -m zoo -n 0 tests/zoo $(PYTEST_ARGS)
 
 zoo-coverage: $(STAMP)  ## docs/coverage.md from the tables of make zoo-torchvision, zoo-timm, zoo-transformers, ...
 	@$(BIN)/python benchmarks/zoo/run.py --render
