@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 
 from torch_pruning.axes.expression import leaves
-from torch_pruning.axes.positions import owners_of_positions
 from torch_pruning.graph.graph import Graph
+from torch_pruning.pruner.allot import unprunable_elements
 
 
 def largest_frozen(graph: Graph) -> str:
     """ "12.5 %: reason at line", of the parameters that lie on no group; empty where there are none."""
     shares: Counter[str] = Counter()
     for name in graph.parameters:
-        untouched = _untouched(graph, name)
+        untouched = unprunable_elements(graph, name)
         if untouched:
             shares[_reason(graph, name)] += untouched
     if not shares:
         return ""
     reason, elements = shares.most_common(1)[0]
     return f"{elements / max(1, graph.cost().parameters):.1%}: {reason}"
-
-
-def _untouched(graph: Graph, name: str) -> int:
-    counts = []
-    for axis in graph.axes[name]:
-        owners = owners_of_positions(axis)
-        counts.append(sum(not any(leaf in graph.group_of for leaf, _ in position) for position in owners))
-    return math.prod(counts)
 
 
 def _reason(graph: Graph, name: str) -> str:

@@ -11,8 +11,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from torch_pruning.axes.expression import Free
-from torch_pruning.axes.positions import Choice, Kept, owners_of_positions
+from torch_pruning.axes.expression import Axis, Concat, Free, Product, resolve
+from torch_pruning.axes.positions import Choice, Kept
 from torch_pruning.graph.clusters import Cluster
 from torch_pruning.graph.graph import Graph
 from torch_pruning.importance.base import Importance, Scores
@@ -161,13 +161,19 @@ def random_choice(graph: Graph, ratio: float, *, exact_only: bool = False, seed:
 
 def prunable_parameters(graph: Graph) -> int:
     """Elements of all parameters that lie on at least one group."""
-    total = 0
-    for name in graph.parameters:
-        axes = graph.axes[name]
-        elements = math.prod(axis.size for axis in axes)
-        untouched = 1
-        for axis in axes:
-            owners = owners_of_positions(axis)
-            untouched *= sum(not any(leaf in graph.group_of for leaf, _ in position) for position in owners)
-        total += elements - untouched
-    return total
+    return graph.cost().parameters - sum(unprunable_elements(graph, name) for name in graph.parameters)
+
+
+def unprunable_elements(graph: Graph, tensor: str) -> int:
+    """Elements of a tensor that lie on no group."""
+    return math.prod(_on_no_group(axis, graph) for axis in graph.axes[tensor])
+
+
+def _on_no_group(axis: Axis, graph: Graph) -> int:
+    """How many positions lie on no group: (A * B) -> a * b of them, [A + B] -> a + b."""
+    axis = resolve(axis)
+    if isinstance(axis, Product):
+        return math.prod(_on_no_group(factor, graph) for factor in axis.factors)
+    if isinstance(axis, Concat):
+        return sum(_on_no_group(part, graph) for part in axis.parts)
+    return 0 if axis in graph.group_of else axis.size
