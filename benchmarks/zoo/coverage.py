@@ -84,8 +84,8 @@ COUNTS: list[tuple[str, Callable[[Table], str]]] = [
     ("exact", lambda table: str(len(table.of("exact")))),
     ("no exact group", lambda table: str(len(table.of("no exact group")))),
     ("all groups: forward", lambda table: str(sum(row["forward"] == "True" for row in table.executed))),
-    ("trains", lambda table: str(sum(row["trains"].startswith(("yes", "the original")) for row in table.executed))),
-    ("exports", lambda table: _exports(table)),
+    ("trains", lambda table: _of(table, "trains")),
+    ("exports", lambda table: _of(table, "exports")),
     ("traced and planned", lambda table: str(len(table.of("traced")))),
     ("not as it should be", lambda table: str(len(table.failures))),
     ("prunable share, median", lambda table: _percent(statistics.median([s for s, _ in table.shares] or [0.0]))),
@@ -93,10 +93,10 @@ COUNTS: list[tuple[str, Callable[[Table], str]]] = [
 ]
 
 
-def _exports(table: Table) -> str:
-    """Of the originals that export, how many do when pruned."""
-    tried = [row["exports"] for row in table.executed if row["exports"].startswith(("yes", "NO"))]
-    return f"{sum(found == 'yes' for found in tried)} of {len(tried)}" if tried else "not measured"
+def _of(table: Table, column: str) -> str:
+    """Of the originals that can (train, be exported), how many can when pruned."""
+    tried = [row[column] for row in table.executed if row[column].startswith(("yes", "NO"))]
+    return f"{sum(found.startswith('yes') for found in tried)} of {len(tried)}" if tried else "not measured"
 
 
 def _percent(share: float) -> str:

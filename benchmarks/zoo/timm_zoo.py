@@ -55,7 +55,7 @@ REDUCED: dict[str, dict[str, Any]] = {
     "naflexvit_base_patch16_gap": {"depth": 2},
     "naflexvit_base_patch16_map": {"depth": 2},
     "nasnetalarge": {},
-    "nextvit_small": {"depths": (1, 1, 2, 1)},
+    "nextvit_small": {},
     "pnasnet5large": {},
     "qwen3_vit_88m": {"depth": 2},
     "sequencer2d_s": {"layers": (1, 1, 1, 1)},
