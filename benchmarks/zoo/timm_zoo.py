@@ -66,8 +66,8 @@ REDUCED: dict[str, dict[str, Any]] = {
     "vit_relpos_small_patch16_rpn_224": {"depth": 2},
     "vit_srelpos_small_patch16_224": {"depth": 2},
     "samvit_base_patch16_224": {"depth": 2},
-    "vitamin_small_224": {"depths": (1, 1, 2)},
-    "volo_d1_224": {"layers": (1, 1, 1, 1)},
+    "vitamin_small_224": {},
+    "volo_d1_224": {},
 }
 
 # Billions of parameters: traced at reduced depth, as the row says.

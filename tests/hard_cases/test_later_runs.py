@@ -104,3 +104,29 @@ def test_rows_that_the_data_decide_may_be_others_after_pruning() -> None:
     rows = model(x).shape
     plan.exec()
     assert model(x).shape != rows, "this test needs data for which the rows differ"
+
+
+class drops_by_function(nn.Module):
+    """Dropout by a function, at a rate of the model's own; batch norm after what is equal for equal samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(6, 16)
+        self.norm = nn.BatchNorm1d(16)
+        self.b = nn.Linear(16, 8)
+        self.again = nn.BatchNorm1d(8)
+        self.c = nn.Linear(8, 5)
+        self.rate = 0.3
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.again(self.b(self.norm(self.a(x)).relu()))
+        return self.c(torch.nn.functional.dropout(x, self.rate, self.training))
+
+
+def test_training_mode_is_compared_without_dropout_and_on_samples_that_differ() -> None:
+    torch.manual_seed(0)
+    model, x = drops_by_function().eval(), torch.randn(1, 6)
+    plan = _plan(model, x)
+    seen = tp.verify(model, plan, mode="train", rescale=True)
+    assert seen.exact, seen
+    assert model.rate == 0.3

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from torch_pruning.trace.substitute import named_tensors, substituted
 
@@ -34,6 +36,7 @@ def on_copies(model: nn.Module, state: Mapping[str, Tensor], training: bool) -> 
         stack.enter_context(_scripts_in_float64(model))
         model.train(training)
         _without_dropout(model)
+        stack.enter_context(_NoDropout())
         yield
 
 
@@ -69,6 +72,18 @@ def _scripts_in_float64(model: nn.Module) -> Iterator[None]:
             tensor.grad = None
             tensor.data = data
             tensor.grad = grad
+
+
+# What functional dropout, with a rate of the model's own, comes down to.
+_DROPOUTS = {getattr(place, name) for place in (torch.nn.functional, torch) for name in dir(place) if "dropout" in name}
+
+
+class _NoDropout(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _DROPOUTS:
+            return args[0] if args else kwargs["input"]
+        return func(*args, **kwargs)
 
 
 def _without_dropout(model: nn.Module) -> None:
