@@ -159,6 +159,8 @@ def _shapes(built: Built) -> list[tuple[int, ...]]:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         out = example.call(built.model, _copied(example.inputs))
+    if example.output_transform is not None:
+        out = example.output_transform(out)
     return [tuple(tensor.shape) for tensor, opaque in tensors_in(out) if not opaque]
 
 

@@ -299,6 +299,19 @@ class discarded_argsort(nn.Module):
         return self.b(x)
 
 
+class no_rows(nn.Module):
+    """A parameter without entries, as of no register tokens at all, joined to others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(6, 8)
+        self.extra = nn.Parameter(torch.zeros(0, 8))
+        self.b = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.cat([self.extra, self.a(x)]).relu())
+
+
 class discarded_branch(nn.Module):
     """Layers that run for nothing still have to fit: of all branches only the last is used. Nothing scores or marks."""
 
@@ -361,6 +374,7 @@ CASES = (
     Case(one_over_parameter, _rows, (Units("a:0 p:0 b:1", 8),)),
     Case(written_in_place, _rows, (Units("a:0 c:1", 8), Units("b:0 c:1", 4))),
     Case(discarded_argsort, _rows, (Units("a:0 b:1", 8),)),
+    Case(no_rows, _rows, (Units("a:0 extra:1 b:1", 8),)),
     Case(
         discarded_branch,
         _rows,

@@ -37,9 +37,9 @@ class Inferred:
 
 
 def state_axes(shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[Axis, ...]]:
-    """One Free axis for every dimension of every tensor of the model; sizes of 1 are Fixed."""
+    """One Free axis for every dimension of every tensor of the model; sizes of 1, and of 0, are Fixed."""
     return {
-        name: tuple(Fixed(1) if size == 1 else Free(size, name=f"{name}[{dim}]") for dim, size in enumerate(shape))
+        name: tuple(Fixed(size) if size < 2 else Free(size, name=f"{name}[{dim}]") for dim, size in enumerate(shape))
         for name, shape in shapes.items()
     }
 
