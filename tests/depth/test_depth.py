@@ -62,6 +62,16 @@ def test_what_only_looks_removable_is_refused(make: type[nn.Module]) -> None:
     assert blocks.refused or make.__name__ == "Numbered"
 
 
+def test_a_share_that_takes_no_block_is_an_error() -> None:
+    """Never silently nothing: the smallest share that does something is named, and does."""
+    model, x = Listed(), torch.randn(5, 6)
+    with pytest.raises(BudgetError, match=r"rounds to none of the 4 blocks that can go: .* is 0\.25"):
+        tp.plan(model, x, depth=0.01)
+    assert len(tp.plan(model, x, depth=0.25).depth.removed) == 1
+    with pytest.raises(ValueError, match="whole number of blocks"):
+        tp.plan(model, x, depth=float("inf"))
+
+
 def test_a_norm_behind_the_sum_is_named() -> None:
     """Without the layer the norm would go too, which a branch of zero keeps."""
     model = transformers.BertModel(transformers.BertConfig(**BASE)).eval()
@@ -249,7 +259,7 @@ def test_depths_out_of_range(depth: Any) -> None:
 
 def test_too_many_blocks_and_ignored_ones() -> None:
     model, x = Listed(), torch.randn(5, 6)
-    with pytest.raises(BudgetError, match="5 blocks were to go, and 4 can"):
+    with pytest.raises(BudgetError, match="depth=5 was asked for, and 4 can"):
         tp.plan(model, x, depth=5)
     with pytest.raises(BudgetError, match="and 3 can"):
         tp.plan(model, x, depth=4, ignore=[model.blocks[1]])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -63,9 +65,17 @@ def test_a_plan_comes_back_from_json_and_replays_on_a_fresh_model() -> None:
     assert str(model) == str(other)
 
 
-def test_text_that_is_no_plan_is_refused() -> None:
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 99}', '{"format": 1}'])
+def test_text_that_is_no_plan_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected a plan of format"):
-        tp.Plan.from_json('{"format": 99}')
+        tp.Plan.from_json(text)
+
+
+@pytest.mark.parametrize("entry", ["shapes", "kept", "blocks", "changes", "scales", "replaced", "groups", "cost"])
+def test_a_plan_with_a_broken_entry_is_refused(entry: str) -> None:
+    data = json.loads(plan_for(Attention()).to_json())
+    with pytest.raises(ValueError, match="expected a plan of format"):
+        tp.Plan.from_json(json.dumps({**data, entry: 7}))
 
 
 def test_planning_twice_gives_the_same_plan_and_touches_nothing() -> None:
@@ -183,12 +193,41 @@ def test_a_budget_out_of_reach_names_the_lowest_one() -> None:
         ({"pruning_ratio": 0.5, "ignore": ["nothing.*"]}, "matches no tensor"),
         ({"pruning_ratio": 0.5, "ignore": [nn.ReLU()]}, "not in it"),
         ({"pruning_ratio": 0.5, "follow": "nobody"}, "follow must be"),
+        ({"pruning_ratio": 0.5, "ratios": 0.5}, "ratios must be a dict"),
+        ({"pruning_ratio": 0.5, "ratios": {"2": 0.5}}, "found '2'"),
+        ({"pruning_ratio": 0.5, "importance": tp.importance.MagnitudeImportance}, r"make one, MagnitudeImportance\(\)"),
+        ({"pruning_ratio": 0.5, "importance": lambda group: None}, "found NoneType for 0, by"),
+        ({"pruning_ratio": 0.5, "importance": lambda group: "best"}, "found str for 0, by"),
     ],
 )
 def test_bad_requests_say_what_is_wrong(options: dict[str, object], message: str) -> None:
     model = nn.Sequential(nn.Linear(10, 4), nn.ReLU(), nn.Linear(4, 5))
     with pytest.raises(ValueError, match=message):
         tp.plan(model, torch.randn(1, 10), **options)  # type: ignore[arg-type]
+
+
+def test_modules_that_have_no_ratio_are_named() -> None:
+    model = nn.Sequential(nn.Linear(10, 4), nn.ReLU(), nn.Linear(4, 5))
+    with pytest.raises(ValueError, match="found '2'"):
+        tp.plan(model, torch.randn(1, 10), pruning_ratio=0.5, ratios={model[2]: 0.5})
+
+
+def test_what_is_no_model_or_has_no_example_is_refused() -> None:
+    model = nn.Linear(10, 4)
+    with pytest.raises(TypeError, match=r"must be a torch\.nn\.Module, found OrderedDict"):
+        tp.plan(model.state_dict(), torch.randn(1, 10), macs=0.5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="example_inputs is None"):
+        tp.plan(model, macs=0.5)
+    with pytest.raises(TypeError, match="example_inputs is None"):
+        tp.Pruner(model, macs=0.5)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    model = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 2))
+    inputs = torch.randn(1, 3)
+    ours = tp.plan(model, inputs, pruning_ratio=0.5, round_to=4, minimum=2)
+    theirs = tp.plan(model, inputs, pruning_ratio=np.float32(0.5), round_to=np.int64(4), minimum=np.int64(2))
+    assert theirs.to_json() == ours.to_json()
 
 
 @pytest.mark.parametrize(("channels", "round_to", "ratio", "kept"), [(24, 8, 0.3, 16), (30, 4, 0.5, 16)])

@@ -119,6 +119,7 @@ def test_steps_that_are_over_are_over() -> None:
         ({"schedule": "sudden"}, "schedule must be one of"),
         ({"schedule": [0.1, 0.2]}, "must end in the budget itself"),
         ({"schedule": []}, "must end in the budget itself"),
+        ({"schedule": 3}, "must end in the budget itself"),
     ],
 )
 def test_bad_schedules_say_what_is_wrong(options: dict[str, Any], message: str) -> None:

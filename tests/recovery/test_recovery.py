@@ -192,6 +192,7 @@ def test_batches_come_as_the_example_does(example: Any, calibration: Any, inputs
     [
         (ONE, [], "at least one batch"),
         (ONE, ONE, "put it into a list"),
+        (ONE, 3, "found one int"),
         (ONE, [{"x": ONE}], "a tensor"),
         ((A, B), [(A,)], "at least 2 entries"),
         ({"a": A, "b": B}, [{"a": A}], r"dict with \['b'\]"),
@@ -205,6 +206,14 @@ def test_other_batches_are_refused(example: Any, calibration: Any, message: str)
     with pytest.raises(CalibrationError, match=message):
         recovery.reconstruct(plan, calibration)
     assert same(before, everything(model))
+
+
+def test_an_unknown_method_is_refused_with_or_without_batches() -> None:
+    model = nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 2))
+    for calibration in (None, [ONE]):
+        with pytest.raises(ValueError, match="method must be one of"):
+            tp.prune(model, ONE, pruning_ratio=0.5, calibration=calibration, recovery="prayer")
+    assert model[0].out_features == 8
 
 
 def test_a_plan_without_a_graph_is_refused() -> None:

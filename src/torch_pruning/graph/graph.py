@@ -202,8 +202,14 @@ def build_graph(
 
     Raises:
         Exception: whatever the model itself raises, unchanged.
+        TypeError: for something else than a module.
         ValueError: if `unused` is neither "freeze" nor "ignore".
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"a model must be a torch.nn.Module, found {type(model).__name__}: a function goes into the forward of "
+            "one, a state dict is loaded into one"
+        )
     if unused not in ("freeze", "ignore"):
         raise ValueError(f"unused must be 'freeze' or 'ignore', found {unused!r}")
     programs: list[Program] = [program for example in examples for program in trace_modes(model, example, modes)]

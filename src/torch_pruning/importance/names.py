@@ -63,8 +63,7 @@ class FunctionImportance:
 
     def __call__(self, group: Group, tensors: Mapping[str, Tensor]) -> Scores:
         view = GroupView(group, tensors)
-        scores = torch.as_tensor(self.function(view))
-        lanes = view.lanes
+        scores, lanes = self._scores(view), view.lanes
         if scores.shape not in ((group.size,), (lanes, group.size)):
             raise ValueError(
                 f"an importance must give one score per unit, [{group.size}] or [{lanes}, {group.size}]; "
@@ -76,6 +75,16 @@ class FunctionImportance:
                 f"{self.function!r}: look at its tensors {', '.join(m.tensor for m in group.members[:4])}"
             )
         return scores.reshape(-1, group.size).expand(lanes, group.size)
+
+    def _scores(self, view: GroupView) -> Tensor:
+        scores = self.function(view)
+        try:
+            return torch.as_tensor(scores)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(
+                f"an importance must give a tensor of scores, [{view.size}]; found {type(scores).__name__} for "
+                f"{view.name}, by {self.function!r}: return one score per unit, and name what shall stay in ignore="
+            ) from None
 
 
 def criterion(name: str, seed: int | None = None) -> Criterion:
@@ -103,6 +112,11 @@ def resolve_importance(importance: Any, seed: int | None = None) -> Importance:
         return criterion(importance, seed)
     if isinstance(importance, (Criterion, FunctionImportance)):
         return importance
+    if isinstance(importance, type):
+        raise ValueError(
+            f"importance must be a name, a criterion or a function of a group, found the class {importance.__name__}: "
+            f"make one, {importance.__name__}()"
+        )
     if callable(importance):
         return importance if _takes_tensors(importance) else FunctionImportance(importance)
     raise ValueError(f"importance must be a name or a function of a group, found {type(importance).__name__}")

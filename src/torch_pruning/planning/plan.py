@@ -236,13 +236,19 @@ class Plan:
         Raises:
             ValueError: if the text is no plan of this format.
         """
+        refusal = f"expected a plan of format {_FORMAT}, found {str(text)[:60]!r}: save it with Plan.to_json"
+        try:
+            data = json.loads(text)
+            if not isinstance(data, dict) or data.get("format") != _FORMAT:
+                raise ValueError(refusal)
+            return cls._of_data(data)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(refusal) from error
+
+    @classmethod
+    def _of_data(cls, data: dict[str, Any]) -> Plan:
         from torch_pruning.graph.cost import CostValue
 
-        data = json.loads(text)
-        if not isinstance(data, dict) or data.get("format") != _FORMAT:
-            raise ValueError(
-                f"expected a plan of format {_FORMAT}, found {str(text)[:60]!r}: save it with Plan.to_json"
-            )
         before, after = (CostValue(*cost) if cost else None for cost in data["cost"])
         return cls(
             {name: tuple(shape) for name, shape in data["shapes"].items()},
@@ -252,7 +258,7 @@ class Plan:
                 AttributeChange(AttributeSource(m, _tuples(steps)), old, new) for m, steps, old, new in data["changes"]
             ),
             {(tensor, dim, tuple(positions)): factor for tensor, dim, positions, factor in data["scales"]},
-            data["replaced"],
+            dict(data["replaced"]),
             tuple(GroupChange(n, s, k, _tuples(r), e, why) for n, s, k, r, e, why in data["groups"]),
             before,
             after,

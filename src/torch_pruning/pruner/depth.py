@@ -171,14 +171,19 @@ def _count(depth: int | float, blocks: Blocks) -> int:
     """Raises ValueError or BudgetError for what is no number of blocks."""
     if isinstance(depth, bool) or not isinstance(depth, (int, float)) or not depth > 0:
         raise ValueError(f"depth must be a positive number of blocks, or a share below 1 of them; found {depth!r}")
-    if depth >= 1 and depth != int(depth):
+    if depth >= 1 and not float(depth).is_integer():
         raise ValueError(f"depth must be a whole number of blocks, or a share below 1 of them; found {depth!r}")
     count = round(depth * len(blocks.found)) if depth < 1 else int(depth)
-    if count > len(blocks.found) or (count == 0 and not blocks.found):
+    if count == 0 and blocks.found:
+        raise BudgetError(
+            f"depth={depth} was asked for, which rounds to none of the {len(blocks.found)} blocks that can go: the "
+            f"smallest share that takes one is {1 / len(blocks.found):.4g}"
+        )
+    if count > len(blocks.found) or not blocks.found:
         why = "".join(f"; {entry.path} cannot: {entry.reason}" for entry in blocks.refused[:3])
         raise BudgetError(
-            f"{depth} blocks were to go, and {len(blocks.found)} can: those whose output is their input plus "
-            f"something, in a list that gets along without them{why}"
+            f"depth={depth} was asked for, and {len(blocks.found)} can go: blocks whose output is their input plus "
+            f"something, in a list that gets along without them{why}: ask for fewer blocks, or for widths alone"
         )
     return count
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from torch_pruning.graph.ignored import Ignored
@@ -42,9 +43,14 @@ class Options:
             raise ValueError(f"scope must be one of {list(SCOPES)}, found {self.scope!r}")
         if self.scope == "cost" and self.budget.kind == "pruning_ratio":
             raise ValueError("scope 'cost' weighs importance against a cost, found pruning_ratio: give one of a cost")
+        if self.ratios is not None and not isinstance(self.ratios, Mapping):
+            raise ValueError(
+                f"ratios must be a dict from modules, parameters or names to shares, found {self.ratios!r}: "
+                "one share for everything is pruning_ratio"
+            )
         for name in ("round_to", "minimum"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, found {value!r}")
         _share("max_pruning_ratio", self.max_pruning_ratio, one=True)
         for name, value in self._all_ratios():
@@ -74,7 +80,7 @@ def one_budget(**given: float | None) -> Budget:
     if len(found) != 1:
         raise ValueError(f"exactly one of {', '.join(KINDS)} is needed, found {sorted(found) or 'none'}")
     ((kind, value),) = found.items()
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or math.isnan(value):
+    if not isinstance(value, Real) or isinstance(value, bool) or math.isnan(value):
         raise ValueError(f"a budget must be a number, found {value!r}")
     if kind == "pruning_ratio":
         _share(kind, value)
@@ -84,7 +90,7 @@ def one_budget(**given: float | None) -> Budget:
 
 
 def _share(name: str, value: Any, *, one: bool = False) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not (0 <= value < 1 or (one and value == 1)):
         upper = "at most 1" if one else "below 1"
         raise ValueError(f"{name} is the share of units to remove, at least 0 and {upper}; found {value!r}")

@@ -21,6 +21,7 @@ from torch_pruning.pruner.options import Options, Ratios, one_budget
 from torch_pruning.pruner.report import PruneReport
 from torch_pruning.recovery.calibration import read_once
 from torch_pruning.recovery.execute import RecoveryReport, execute
+from torch_pruning.recovery.options import Options as RecoveryOptions
 from torch_pruning.recovery.selection import with_calibration
 from torch_pruning.trace.substitute import named_tensors
 from torch_pruning.trace.tracer import Example
@@ -117,13 +118,29 @@ def plan(
         "follow": follow,
         "seed": seed,
     }
-    graph = model if isinstance(model, Graph) else build_graph(model, [Example(example_inputs)], unused)
+    graph = graph_of(model, example_inputs, unused)
     if depth is None:
         options = options_of(**{**given, "importance": with_calibration(importance, graph, calibration)})
         return plan_of(graph, options)
     batches = None if calibration is None else list(calibration)
     blocks = DepthOptions(depth, block_importance, batches, _listed(ignore))
     return plan_depth(graph, blocks, _width(graph, given, batches), unused)
+
+
+def graph_of(model: nn.Module | Graph, example_inputs: Any, unused: str) -> Graph:
+    """The graph of a model that is run on its example; a graph is its own.
+
+    Raises:
+        TypeError: for a model without an example.
+    """
+    if isinstance(model, Graph):
+        return model
+    if example_inputs is None:
+        raise TypeError(
+            f"{type(model).__name__} must be run once to see how its layers hang together, and example_inputs is None: "
+            "pass a tensor, a tuple of positional or a dict of keyword arguments, () for a model that takes nothing"
+        )
+    return build_graph(model, [Example(example_inputs)], unused)
 
 
 def plan_of(graph: Graph, options: Options, start: Start | None = None) -> Plan:
@@ -171,7 +188,9 @@ def _width(graph: Graph, given: dict[str, Any], batches: list[Any] | None) -> Ca
     return width
 
 
-def _listed(ignore: Iterable[Ignored]) -> tuple[Ignored, ...]:
+def _listed(ignore: Iterable[Ignored] | None) -> tuple[Ignored, ...]:
+    if ignore is None:
+        return ()
     return (ignore,) if isinstance(ignore, (str, nn.Module, nn.Parameter)) else tuple(ignore)
 
 
@@ -211,7 +230,7 @@ def prune(
     """
     batches = None if calibration is None else read_once(calibration)
     unused = options.pop("unused", "freeze")
-    graph = model if isinstance(model, Graph) else build_graph(model, [Example(example_inputs)], unused)
+    graph = graph_of(model, example_inputs, unused)
     chosen, report = carried_out(
         graph,
         lambda: plan(graph, calibration=batches, **options),
@@ -224,8 +243,9 @@ def recovered(plan: Plan, batches: Iterable[Any] | None, method: str, optimizer:
     """Carry a plan out; with calibration inputs, recover and say what came of it.
 
     Raises:
-        ValueError: for a plan that takes blocks out, unless the method is "none".
+        ValueError: for an unknown method, and a plan that takes blocks out, unless the method is "none".
     """
+    RecoveryOptions(method)
     if plan.depth is not None and batches is not None and method != "none":
         raise ValueError(
             f"recovery follows widths, and this plan takes blocks out; found recovery={method!r}: pass "

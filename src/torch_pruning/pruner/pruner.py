@@ -8,16 +8,15 @@ from typing import Any
 
 from torch import nn
 
-from torch_pruning.graph.graph import Graph, build_graph
+from torch_pruning.graph.graph import Graph
 from torch_pruning.pruner.decide import Start
 from torch_pruning.pruner.latency.clock import device_of, model_milliseconds
-from torch_pruning.pruner.plan import options_of, plan_of, recovered
+from torch_pruning.pruner.plan import graph_of, options_of, plan_of, recovered
 from torch_pruning.pruner.report import PruneReport
 from torch_pruning.pruner.schedule import Schedule, budget_of_step, check_schedule
 from torch_pruning.pruner.snapshot import Snapshot
 from torch_pruning.recovery.calibration import read_once
 from torch_pruning.recovery.selection import with_calibration
-from torch_pruning.trace.tracer import Example
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class Pruner:
         check_schedule(schedule, self.options.budget)
         self.schedule = schedule
         self.optimizer = optimizer
-        self.graph = model if isinstance(model, Graph) else build_graph(model, [Example(example_inputs)], unused)
+        self.graph = graph_of(model, example_inputs, unused)
         self.start = Start.of(self.graph)
         if self.options.budget.kind == "latency":
             now = model_milliseconds(self.model, self.graph.example, device_of(self.model))
@@ -140,7 +139,7 @@ class Pruner:
         if number is None:
             listed = not isinstance(self.schedule, str) and not callable(self.schedule)
             return len(self.schedule) if listed else 1  # type: ignore[arg-type]
-        if not isinstance(number, int) or number < 1:
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise ValueError(f"the number of steps must be a positive integer, found {number!r}")
         return number
 

@@ -44,9 +44,9 @@ def check_schedule(schedule: Schedule, budget: Budget) -> None:
     if isinstance(schedule, str):
         if schedule not in SCHEDULES:
             raise ValueError(f"schedule must be one of {list(SCHEDULES)}, a function or a list, found {schedule!r}")
-    elif not callable(schedule) and (not schedule or schedule[-1] != budget.value):
+    elif not callable(schedule) and not (isinstance(schedule, Sequence) and list(schedule[-1:]) == [budget.value]):
         raise ValueError(
-            f"a list of budgets must end in the budget itself, {budget.kind}={budget.value}; found {list(schedule)}"
+            f"a list of budgets must end in the budget itself, {budget.kind}={budget.value}; found {schedule!r}"
         )
 
 

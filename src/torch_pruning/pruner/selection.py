@@ -109,15 +109,19 @@ def asked_ratios(graph: Graph, clusters: Sequence[Cluster], ratios: Ratios | Non
         named = [i for i, cluster in enumerate(clusters) if not axes.isdisjoint(cluster.axes)]
         if not named:
             raise ValueError(
-                f"a key of ratios must produce an axis that may be pruned, found {_shown(key)}: "
+                f"a key of ratios must produce an axis that may be pruned, found {_shown(graph, key)}: "
                 "graph.explain(name) says what its dimensions are"
             )
         found.update((index, ((place, isinstance(key, tuple)), ratio)) for index in named)
     return found
 
 
-def _shown(key: object) -> str:
-    return repr(key) if isinstance(key, (str, tuple)) else type(key).__name__
+def _shown(graph: Graph, key: object) -> str:
+    """Modules and parameters by their names."""
+    if isinstance(key, tuple):
+        return f"({', '.join(_shown(graph, part) for part in key)})"
+    named = (*graph.model.named_modules(), *graph.model.named_parameters())
+    return repr(next((name for name, found in named if found is key), key))
 
 
 def select(graph: Graph, options: Options, ignored: Collection[Free]) -> tuple[list[Cluster], dict[int, Asked]]:

@@ -21,7 +21,7 @@ def as_batches(calibration: Iterable[Any], example: Any) -> list[Any]:
     Raises:
         CalibrationError: for no batches at all, or one without what the example has.
     """
-    if isinstance(calibration, (Tensor, dict, str)):
+    if isinstance(calibration, (Tensor, dict, str)) or not _iterable(calibration):
         raise CalibrationError(
             f"calibration must be an iterable of batches, found one {type(calibration).__name__}: put it into a list"
         )
@@ -34,6 +34,10 @@ def as_batches(calibration: Iterable[Any], example: Any) -> list[Any]:
 def read_once(calibration: Iterable[Any]) -> Iterable[Any]:
     """What can be gone through several times: an iterator as a list, anything else as it is."""
     return list(calibration) if isinstance(calibration, Iterator) else calibration
+
+
+def _iterable(item: Any) -> bool:
+    return hasattr(item, "__iter__") or hasattr(item, "__getitem__")
 
 
 def _like(batch: Any, example: Any, number: int) -> Any:
