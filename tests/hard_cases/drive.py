@@ -46,6 +46,7 @@ NOT_FOLDED = frozenset(
         "number_in_a_tensor",
         "filled_with_width",
         "imported_logarithm",
+        "halved_as_number",
         "rounded_quotient",
         "rotary_complex_numbers",
     ]

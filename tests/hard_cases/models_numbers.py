@@ -46,6 +46,20 @@ def imported_logarithm(h: Tensor, b: nn.Linear) -> Tensor:
     return b(h) * log(h.shape[-1])
 
 
+def halved_as_number(h: Tensor, b: nn.Linear) -> Tensor:
+    """No factor makes up for the remainder that some widths leave."""
+    return b(h) * (h.shape[-1] // 2)
+
+
+def ones_of_width(h: Tensor, b: nn.Linear) -> Tensor:
+    """Nothing masks the ones of removed units."""
+    return b(h) * torch.ones(h.shape[-1]).to(h.dtype).sum()
+
+
+def repeated_by_width(h: Tensor, b: nn.Linear) -> Tensor:
+    return b(h).sum(0, keepdim=True).repeat(h.shape[-1], 1).sum(0)
+
+
 def noise(h: Tensor, b: nn.Linear) -> Tensor:
     """In evaluation mode as well."""
     return b(h + torch.randn(h.shape[-1], dtype=h.dtype))
@@ -151,6 +165,9 @@ CASES = [
     hidden(alpha_of_width, Units(WIDTH, 8)),
     hidden(length_of_tensor, frozen=(Frozen("a:0", "a size is divided with a remainder, or rounded", "len(h.t())"),)),
     hidden(imported_logarithm, Units(WIDTH, 8, reason=NUMBER, line="log(h.shape[-1])")),
+    hidden(halved_as_number, Units(WIDTH, 8, reason=NUMBER, line="// 2")),
+    hidden(ones_of_width, Units(WIDTH, 8, reason="sum", line="torch.ones")),
+    hidden(repeated_by_width, Units(WIDTH, 8, reason="sum", line="repeat")),
     hidden(noise, Units(WIDTH, 8, reason="random numbers are drawn anew", line="torch.randn"), train=False),
     hidden(squared_and_divided, Units(WIDTH, 8)),
     hidden(rounded_quotient, Units(WIDTH, 8, reason=NUMBER, line="rounding_mode")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 
 Symbol = Hashable
@@ -79,6 +80,25 @@ class Polynomial:
                 term = term * replacement
             result = result + term
         return result
+
+    def is_multiple_of(self, other: Polynomial) -> bool:
+        """Whether this is `other` times a polynomial, told for an `other` of one term, or for this very one."""
+        if self == other or not self.terms:
+            return True
+        if len(other.terms) != 1:
+            return False
+        ((divisor, number),) = other.terms.items()
+        needed = Counter(divisor)
+        return all(not factor % number and needed <= Counter(monomial) for monomial, factor in self.terms.items())
+
+    def solutions(self) -> list[tuple[Symbol, Polynomial]]:
+        """(symbol, what it equals where this is zero) for symbols that stand alone in one term: c - h*d -> c = h*d."""
+        found = []
+        for monomial, factor in self.terms.items():
+            if len(monomial) == 1 and abs(factor) == 1 and sum(monomial[0] in m for m in self.terms) == 1:
+                rest = Polynomial({m: -f * factor for m, f in self.terms.items() if m != monomial})
+                found.append((monomial[0], rest))
+        return found
 
     def __repr__(self) -> str:
         def show(monomial: Monomial, factor: int) -> str:

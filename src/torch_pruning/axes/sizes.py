@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partialmethod
 from typing import Any, Protocol
@@ -152,6 +152,29 @@ def to_ratio(
             return None
 
 
+def divides(
+    expression: Expression,
+    polynomial_of: Callable[[AttributeSource | DimensionSource], Polynomial],
+    equations: Sequence[Polynomial] = (),
+) -> bool:
+    """Whether no `//` in an expression ever leaves a remainder, where the equations (polynomial == 0) hold.
+
+    (h * d) // h does not, and neither does c // h where c == h * d; c // 2 may.
+    """
+    if not isinstance(expression, Operation):
+        return True
+    if not all(divides(side, polynomial_of, equations) for side in (expression.left, expression.right)):
+        return False
+    if expression.symbol != "//":
+        return True
+    ratio = to_ratio(expression, polynomial_of)
+    if ratio is None:
+        return False
+    numerator, denominator = ratio
+    solved = [numerator.substitute(*solution) for equation in equations for solution in equation.solutions()]
+    return any(each.is_multiple_of(denominator) for each in (numerator, *solved))
+
+
 def _power(base: Polynomial, exponent: int) -> Polynomial:
     result = Polynomial.constant(1)
     for _ in range(exponent):
@@ -178,7 +201,8 @@ class TracedInt(int):
     """An integer that remembers where it came from. It behaves as the plain number everywhere.
 
     What no subclass of `int` can notice: a float on the left (`1.0 / n`, `0.5 < n`), `math.log` and its kin, `int(n)`,
-    `range(n)`, the bitwise operators. Their results are plain numbers.
+    `range(n)`, the bitwise operators. Their results are plain numbers. Where they reach an op, the check of a plan finds
+    that they changed.
     """
 
     expression: Expression

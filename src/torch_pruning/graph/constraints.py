@@ -17,6 +17,7 @@ from torch_pruning.axes.sizes import (
     Expression,
     Polynomial,
     Ratio,
+    divides,
     size_polynomial,
     sources,
     to_ratio,
@@ -254,7 +255,9 @@ def _number_uses(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]], r
             for axis in axes:
                 axis.reason = Reason("a size is divided with a remainder, or rounded", where)
         elif axes:
-            size = to_ratio(expression, lambda source: _defined(source, inferred, of_state, result))
+            of_source = functools.partial(_defined, inferred=inferred, of_state=of_state, result=result)
+            whole = divides(expression, of_source, [constraint.polynomial for constraint in result.counts])
+            size = to_ratio(expression, of_source) if whole else None  # n // 2 is n / 2 for some counts only
             result.number_uses.append(NumberUse(tuple(axes), size, event, where, id(inferred), repair))
 
 

@@ -27,7 +27,7 @@ from torch_pruning.graph.unused import follow_copies, freeze_unused
 from torch_pruning.rules.call import PRODUCED
 from torch_pruning.rules.facts import CustomizedCall
 from torch_pruning.trace.collector import collector_paused
-from torch_pruning.trace.program import Program
+from torch_pruning.trace.program import Program, Turn
 from torch_pruning.trace.substitute import named_tensors
 from torch_pruning.trace.tracer import Example, trace_modes
 
@@ -71,6 +71,7 @@ class Graph:
     parameters: frozenset[str]
     attention_layers: frozenset[str] = frozenset()
     repairs: list[Repair] = field(default_factory=list)
+    repaired: frozenset[Turn] = frozenset()  # the calls whose numbers the repairs set right
     executed: list[Executed] = field(default_factory=list)
     group_of: dict[Free, Group] = field(default_factory=dict)
     # What plans have made of the numbers that the traces saw, by module: they are compared with the run after the next.
@@ -231,7 +232,7 @@ def build_graph(
     clusters = _scalable(free, constraints)
     for name, axes in of_state.items():
         of_state[name] = tuple(map(resolve, axes))
-    marks, repairs = find_all_marks(inferred, of_state, constraints, dict(model.named_modules()))
+    marks, repairs, repaired = find_all_marks(inferred, of_state, constraints, dict(model.named_modules()))
     lanes = find_lanes(inferred, of_state)
     roles = [role for program in inferred for role in program.facts.roles]
     groups = find_groups(of_state, roles, marks, lanes, constraints.at_least_two)
@@ -244,7 +245,7 @@ def build_graph(
     )
     graph.attention_layers = frozenset(path for program in inferred for path in program.facts.replaced_modules)
     graph.group_of = {group.axis: group for group in groups}
-    graph.repairs = repairs
+    graph.repairs, graph.repaired = repairs, repaired
     _name_ties(graph)
     return graph
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from torch import nn
 
-from torch_pruning.axes.expression import Axis, Free
+from torch_pruning.axes.expression import Axis, Free, leaves
 from torch_pruning.axes.sizes import Ratio
 from torch_pruning.graph.constraints import Constraints, NumberUse
 from torch_pruning.graph.exactness import Mark, find_marks
 from torch_pruning.graph.infer import Inferred
 from torch_pruning.graph.repair import Repair, RepairFinder
 from torch_pruning.rules.facts import ScaleRepair
+from torch_pruning.trace.program import Call, Turn, turns
 
 Marks = dict[Free, list[Mark]]
 
@@ -53,6 +54,10 @@ class _OfProgram:
         repairs = [found for repair in wanted if (found := self.found[repair]) is not None]
         return repairs if repairs and len(repairs) == len(wanted) else None
 
+    def readers(self, used: Collection[Repair]) -> list[Call]:
+        """The calls that work on what these repairs scale."""
+        return [wanted.operand.reader for wanted, repair in self.found.items() if repair in used]
+
     def allows(self, repair: Repair) -> bool:
         """Whether scaling the targets is right in this program too: it asks for the same, or does not read them."""
         return repair in self.asked or self.read.isdisjoint(target.tensor for target in repair.targets)
@@ -63,8 +68,8 @@ def find_all_marks(
     of_state: Mapping[str, tuple[Axis, ...]],
     constraints: Constraints,
     modules: Mapping[str, nn.Module],
-) -> tuple[Marks, list[Repair]]:
-    """The marks that stay, and the repairs that lift the others."""
+) -> tuple[Marks, list[Repair], frozenset[Turn]]:
+    """The marks that stay, the repairs that lift the others, and the calls whose numbers these set right."""
     programs = [_OfProgram(program, modules) for program in inferred]
     for program in programs:
         program.collect(of_state, [use for use in constraints.number_uses if use.program == id(program.inferred)])
@@ -78,4 +83,22 @@ def find_all_marks(
                 marks.setdefault(leaf, []).append(mark)
             else:
                 used.update({(repair.where, repair): None for repair in repairs})
-    return marks, [repair for _, repair in used]
+    _pass_on(marks, constraints, {leaf for axes in of_state.values() for axis in axes for leaf in leaves(axis)})
+    right = {id(call) for program in programs for call in program.readers({repair for _, repair in used})}
+    calls = [pair for program in inferred for pair in turns(program.program.calls)]
+    return marks, [repair for _, repair in used], frozenset(turn for turn, call in calls if id(call) in right)
+
+
+def _pass_on(marks: Marks, constraints: Constraints, on_model: set[Free]) -> None:
+    """What is made in the size of a group, as `torch.ones(width)` is, is marked for it: nothing masks its entries."""
+    ties = [{s for s in tie.polynomial.symbols if isinstance(s, Free)} for tie in constraints.counts]
+    open_leaves = [leaf for leaf in marks if leaf not in on_model]
+    passed: set[Free] = set()
+    while open_leaves:
+        leaf = open_leaves.pop()
+        passed.add(leaf)
+        for other in {axis for tie in ties if leaf in tie for axis in tie} - passed:
+            known = marks.setdefault(other, [])
+            known += [mark for mark in marks[leaf] if mark not in known]
+            if other not in on_model:
+                open_leaves.append(other)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import torch
 from torch import nn
 
 from torch_pruning.axes.expression import Axis, Fixed, Free, Product, leaves, resolve
@@ -14,8 +12,9 @@ from torch_pruning.errors import CheckError, StalePlanError
 from torch_pruning.graph.counts import Counts, size_under
 from torch_pruning.graph.graph import Graph
 from torch_pruning.graph.infer import Inferred, axes_of, infer
+from torch_pruning.planning.arguments import contents_of, numbers_of, positions_of, same_sizes, written
 from torch_pruning.planning.plan import Plan, counts_of
-from torch_pruning.trace.program import Call, Program
+from torch_pruning.trace.program import Call, Program, turns
 from torch_pruning.trace.tracer import trace
 
 
@@ -71,7 +70,6 @@ def _pruned_at(call: Call, inferred: Inferred, graph: Graph, plan: Plan) -> list
 def _check_run(plan: Plan, graph: Graph, model: nn.Module, inferred: Inferred) -> None:
     counts = counts_of(plan.choice or {})
     found = _run(graph, model, inferred.program)
-    repaired = {repair.where for repair in graph.repairs}
     # In a run on real data a number may come from the data, and training changes it.
     numbers = plan.exact and inferred.program.kind == found.kind == "fake"
     expected_calls = _outside(inferred.program.calls, graph, plan)
@@ -79,6 +77,7 @@ def _check_run(plan: Plan, graph: Graph, model: nn.Module, inferred: Inferred) -
     if found.kind != "fake" and [call.op for call in expected_calls] != [call.op for call in found_calls]:
         _compare_by_place(expected_calls, found_calls, inferred, graph.axes, counts)
         return
+    repaired = {id(call) for turn, call in turns(inferred.program.calls) if turn in graph.repaired}
     for expected, actual in zip(expected_calls, found_calls, strict=False):
         if expected.op != actual.op:
             raise _DifferenceError(
@@ -86,12 +85,8 @@ def _check_run(plan: Plan, graph: Graph, model: nn.Module, inferred: Inferred) -
                 f"found {actual.op} at {actual.where}; a size steers the code there",
                 expected,
             )
-        if numbers and str(expected.where) not in repaired and _numbers(actual) != _written(expected, plan, graph):
-            raise _DifferenceError(
-                f"{expected.op} at {expected.where} works with a number that changed from {_numbers(expected)} to "
-                f"{_numbers(actual)}: a size goes into it that the trace did not see; pruning there is not exact",
-                expected,
-            )
+        if numbers and id(expected) not in repaired:
+            _compare_numbers(expected, actual, plan, graph)
         _compare(expected, actual, inferred, graph.axes, counts, real=found.kind != "fake")
     if len(expected_calls) != len(found_calls):
         last = expected_calls[min(len(expected_calls), len(found_calls)) - 1]
@@ -99,6 +94,24 @@ def _check_run(plan: Plan, graph: Graph, model: nn.Module, inferred: Inferred) -
             f"the pruned model runs {len(found_calls)} ops, expected {len(expected_calls)}: a loop depends on a size",
             last,
         )
+
+
+def _compare_numbers(expected: Call, actual: Call, plan: Plan, graph: Graph) -> None:
+    """Nothing but tensors and sizes may differ: a size that became a number where the trace could not see it does."""
+    looks = (
+        ("a number", lambda call: written(call, plan, graph) if call is expected else numbers_of(call)),
+        ("a tensor from outside of the model", contents_of),
+        ("a position in what is not pruned", positions_of if same_sizes(expected, actual) else lambda call: []),
+    )
+    for text, look in looks:
+        before, after = look(expected), look(actual)
+        if before != after:
+            raise _DifferenceError(
+                f"{expected.op} at {expected.where} works with {text} that changed from {before} to {after}: "
+                "a size goes into it that the trace did not see; pruning there is not exact "
+                "(1 / n is seen where 1.0 / n is not; ignore= leaves the layer alone)",
+                expected,
+            )
 
 
 def traced_anew(plan: Plan, graph: Graph, model: nn.Module) -> Inferred:
@@ -219,22 +232,3 @@ def _compare_by_place(
         else:
             if errors:
                 raise errors[0]
-
-
-def _numbers(call: Call) -> list[int | float]:
-    """What an op was given as numbers, not as sizes: factors, summands, what it fills with."""
-    given: list[Any] = [item for item in (*call.args, *call.kwargs.values()) if isinstance(item, float)]
-    schema = getattr(call.function, "_schema", None)
-    if schema is None or not call.inputs():  # a range of positions is given by numbers, too
-        return given
-    by_name = dict(zip((argument.name for argument in schema.arguments), call.args, strict=False)) | call.kwargs
-    scalars = (by_name.get(a.name) for a in schema.arguments if isinstance(a.type, torch.NumberType))
-    return [*given, *(item for item in scalars if isinstance(item, int))]
-
-
-def _written(call: Call, plan: Plan, graph: Graph) -> list[int | float]:
-    """The numbers as surgery has written them: a float attribute that the plan scales is scaled where it is used."""
-    here = [change for change in plan.changes if change.source.module == call.where.module]
-    new = {change.old: change.new for change in here if isinstance(change.old, float)}
-    before = [graph.numbers.get((call.where.module, number), number) for number in _numbers(call)]
-    return [new.get(number, number) for number in before]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -50,6 +51,7 @@ class Value:
     strides: tuple[int, ...] = ()
     offset: int = 0
     layout: Any = None  # a trace.layout.Layout, once a memo has asked for it
+    contents: str | None = None  # the entries of a small constant
 
     def __repr__(self) -> str:
         return f"%{self.name or self.index}{list(self.shape)}"
@@ -84,6 +86,20 @@ class Call:
 
     def __repr__(self) -> str:
         return f"{self.outputs} = {self.op}({', '.join(map(repr, self.args))})"
+
+
+Turn = tuple[str, str, int]  # op, place in the code, and how many calls of that op there were before
+
+
+def turns(calls: Iterable[Call]) -> list[tuple[Turn, Call]]:
+    """Each call under a name that it has in another run as well, if that takes the same path."""
+    seen: Counter[tuple[str, str]] = Counter()
+    found = []
+    for call in calls:
+        place = (call.op, str(call.where))
+        found.append(((*place, seen[place]), call))
+        seen[place] += 1
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ _LEAVING = {
         "share_memory_",
     )
 }
+# Constants of at most so many entries are compared when a plan is checked.
+_SMALL = 256
 # Functions that make tensors out of Python numbers, which then are numbers and no sizes.
 _FROM_NUMBERS = {torch.tensor, torch.as_tensor, torch.asarray, torch.scalar_tensor}
 # Functions that are Python inside and have a rule of their own.
@@ -99,7 +101,9 @@ class Recorder:
                     self.of_tensor[id(tensor)] = candidate
                     self.alive.append(tensor)
                     return candidate
-        return self.value(tensor, "constant")
+        constant = self.value(tensor, "constant")
+        constant.contents = _contents(tensor)
+        return constant
 
     def encode(self, item: Any, found: list[tuple[torch.Tensor, Value]]) -> Any:
         """The argument with values in the place of tensors; these are appended to `found`."""
@@ -191,6 +195,12 @@ class Recorder:
     def dimension(self, tensor: torch.Tensor, dim: int) -> int:
         value = self.lookup(tensor)
         return TracedInt(value.shape[dim], DimensionSource(value.index, dim % len(value.shape)), self)
+
+
+def _contents(tensor: torch.Tensor) -> str | None:
+    """The entries of a small tensor that has any, as text, in which NaN is equal to NaN."""
+    real = type(tensor) is torch.Tensor and tensor.device.type != "meta" and tensor.layout == torch.strided
+    return str(tensor.tolist()) if real and tensor.numel() <= _SMALL else None
 
 
 def _kind_of(code: CodeType) -> tuple[bool, bool]:
