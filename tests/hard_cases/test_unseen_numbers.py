@@ -117,7 +117,8 @@ def test_claims_about_seen_numbers_are_true(use: Use, attribute: bool) -> None:
 
 def test_pruning_leaves_the_layers_alone_in_which_it_was_refused() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 10), nn.Linear(10, 6), used(UNSEEN["float on the left"], False), nn.Linear(5, 9), nn.Linear(9, 2))
+    inside = used(UNSEEN["float on the left"], False)
+    model = nn.Sequential(nn.Linear(6, 10), nn.Linear(10, 6), inside, nn.Linear(5, 9), nn.Linear(9, 2))
     x = torch.randn(3, 6)
     tp.prune(model, x, pruning_ratio=0.4)
     assert [tuple(p.shape) for p in model[2].parameters()][::2] == [(8, 6), (5, 8)]

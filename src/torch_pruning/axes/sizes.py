@@ -201,8 +201,8 @@ class TracedInt(int):
     """An integer that remembers where it came from. It behaves as the plain number everywhere.
 
     What no subclass of `int` can notice: a float on the left (`1.0 / n`, `0.5 < n`), `math.log` and its kin, `int(n)`,
-    `range(n)`, the bitwise operators. Their results are plain numbers. Where they reach an op, the check of a plan finds
-    that they changed.
+    `range(n)`, the bitwise operators. Their results are plain numbers. Where they reach an op, the check of a plan
+    finds that they changed.
     """
 
     expression: Expression
