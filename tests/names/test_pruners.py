@@ -337,3 +337,33 @@ def test_growing_regularizer_grows() -> None:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pruning_ratio": 1.0}, "below 1; found 1.0"),
+        ({"pruning_ratio": "half"}, "found 'half'"),
+        ({"iterative_steps": 0}, "iterative_steps must be a positive integer, found 0"),
+        ({"iterative_pruning_ratio_scheduler": lambda ratio, steps: [ratio]}, "2 in all; found"),
+    ],
+)
+def test_bad_options_say_what_is_wrong(options: dict[str, Any], message: str) -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    with pytest.raises(ValueError, match=message):
+        tp.pruner.BasePruner(net, torch.randn(1, 4), tp.importance.MagnitudeImportance(), **options)
+
+
+@pytest.mark.parametrize("ratio", [-0.5, 1.0])
+def test_a_width_cannot_lose_a_share_that_is_none(ratio: float) -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    pruner = tp.pruner.BasePruner(net, torch.randn(1, 4), tp.importance.MagnitudeImportance())
+    with pytest.raises(ValueError, match="share of units to remove"):
+        pruner.manual_prune_width(net[0], tp.prune_linear_out_channels, ratio)
+    assert net[0].out_features == 8
+
+
+def test_one_layer_is_ignored_without_a_list() -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2))
+    tp.pruner.BasePruner(net, torch.randn(1, 4), tp.importance.MagnitudeImportance(), ignored_layers=net[0]).step()
+    assert (net[0].out_features, net[2].out_features) == (8, 3)

@@ -19,7 +19,7 @@ from torch_pruning.importance import ModelTensors, resolve_importance
 from torch_pruning.pruner.allot import Rounding, admissible_steps, choose_units, keeping_guards, uniform_counts
 from torch_pruning.pruner.budget import Budget
 from torch_pruning.pruner.decide import Start, decide
-from torch_pruning.pruner.options import Options
+from torch_pruning.pruner.options import Options, check_share
 from torch_pruning.pruner.roots import Roots, ScoresOfGroups, takes_tensors
 from torch_pruning.pruner.selection import movable
 from torch_pruning.pruner.sparsify import Regularizer
@@ -93,17 +93,19 @@ class BasePruner:
         forward_fn: Any = None,
         output_transform: Any = None,
     ) -> None:
+        check_share("pruning_ratio", pruning_ratio)
         self.model = model
         self.importance = importance
         self.pruning_ratio = pruning_ratio
         self.pruning_ratio_dict = dict(pruning_ratio_dict or {})
-        self.ignored_layers = list(ignored_layers or ())
+        single = isinstance(ignored_layers, (str, nn.Module, nn.Parameter))
+        self.ignored_layers: list[Any] = [ignored_layers] if single else list(ignored_layers or ())
         self.iterative_steps = iterative_steps
         self.current_step = 0
         self.root_module_types = tuple(root_module_types)
         self.num_heads = dict(num_heads or {})
         self._scheduler = iterative_pruning_ratio_scheduler
-        self.per_step_pruning_ratio = list(self._scheduler(pruning_ratio, iterative_steps))
+        self.per_step_pruning_ratio = _ratios_of_steps(self._scheduler, pruning_ratio, iterative_steps)
         self._head_ratios: Any = {} if prune_num_heads else 0.0
         if prune_num_heads:
             self._head_ratios = head_pruning_ratio if not head_pruning_ratio_dict else dict(head_pruning_ratio_dict)
@@ -206,6 +208,7 @@ class BasePruner:
         """
         if not isinstance(pruning_ratio_or_idxs, float):
             return self.DG.get_pruning_group(layer, pruning_fn, pruning_ratio_or_idxs).prune()
+        check_share("pruning_ratio_or_idxs", pruning_ratio_or_idxs)
         root = self.DG.root(layer, pruning_fn)
         here = set(leaves(root.axis))
         clusters = [
@@ -249,6 +252,23 @@ class BasePruner:
 
     def update_regularizer(self) -> None:
         """Nothing here: penalties follow the model by themselves."""
+
+
+def _ratios_of_steps(scheduler: Scheduler, ratio: float, steps: int) -> list[float]:
+    """The ratio before the first step and after each.
+
+    Raises:
+        ValueError: for no steps, or a scheduler that gives fewer ratios.
+    """
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"iterative_steps must be a positive integer, found {steps!r}")
+    ratios = list(scheduler(ratio, steps))
+    if len(ratios) <= steps:
+        raise ValueError(
+            f"a scheduler must give the ratio before the first step and after each of {steps}, {steps + 1} in all; "
+            f"found {ratios} by {scheduler!r}"
+        )
+    return ratios
 
 
 MetaPruner = BasePruner

@@ -52,9 +52,9 @@ class Options:
             value = getattr(self, name)
             if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, found {value!r}")
-        _share("max_pruning_ratio", self.max_pruning_ratio, one=True)
+        check_share("max_pruning_ratio", self.max_pruning_ratio, one=True)
         for name, value in self._all_ratios():
-            _share(name, value)
+            check_share(name, value)
 
     def _all_ratios(self) -> Iterable[tuple[str, float]]:
         for name, given in (("ratios", self.ratios), ("head_ratio", self.head_ratio)):
@@ -83,13 +83,14 @@ def one_budget(**given: float | None) -> Budget:
     if not isinstance(value, Real) or isinstance(value, bool) or math.isnan(value):
         raise ValueError(f"a budget must be a number, found {value!r}")
     if kind == "pruning_ratio":
-        _share(kind, value)
+        check_share(kind, value)
     elif value <= 0:
         raise ValueError(f"{kind} must be positive: at most 1 is a share to keep, above 1 a number; found {value}")
     return Budget(kind, float(value))
 
 
-def _share(name: str, value: Any, *, one: bool = False) -> None:
+def check_share(name: str, value: Any, *, one: bool = False) -> None:
+    """Raises ValueError for what is no share of units that can be removed; all of them only with `one`."""
     number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not (0 <= value < 1 or (one and value == 1)):
         upper = "at most 1" if one else "below 1"
