@@ -76,6 +76,17 @@ class rms_norm(nn.Module):
         return self.b(self.norm(self.a(x)))
 
 
+class rms_norm_without_eps(nn.Module):
+    """The smallest step of the dtype stands for it, and is not scaled: exact to rounding in each dtype."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.norm, self.b = nn.Linear(6, 8), nn.RMSNorm(8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.norm(self.a(x)))
+
+
 class RootMeanSquare(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -256,6 +267,7 @@ CASES = (
         (Units("a:0 norm:0 b:1", 8, reason="layer norm", line="self.norm(self.a(x))"), Units("b:0 c:1", 7)),
     ),
     Case(rms_norm, _tokens, (Units("a:0 norm:0 b:1", 8, reason="rms norm", line="self.norm(self.a(x))"),)),
+    Case(rms_norm_without_eps, _tokens, (Units("a:0 norm:0 b:1", 8, reason="rms norm", line="self.norm(self.a(x))"),)),
     Case(rms_norm_in_turns, _tokens, (Units("a:0 norm:0 b:1", 8, reason="mean", line="x.pow(2).mean("),)),
     Case(rms_norm_by_hand, _tokens, (Units("a:0 norm:0 b:1", 8, reason="mean", line="x.pow(2).mean("),)),
     Case(

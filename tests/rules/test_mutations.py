@@ -29,7 +29,12 @@ RULES: list[Rule] = [
     rule for rule in (*dict.fromkeys(registered().values()), elementwise) if ALL or rule.__name__ in SLICE
 ]
 # Statements that some rule shares with others and does not need itself.
+_WITHOUT = "the result carries the other dimensions without these, so that no lanes over them are left (graph/lanes.py)"
 NEEDLESS = {
+    ("pack", "mixes"): _WITHOUT,
+    ("pad", "mixes"): _WITHOUT,
+    ("im2col", "mixes"): _WITHOUT,
+    ("index_select", "mixes"): _WITHOUT,
     ("deformable_conv", "size_is"): "the number of groups it is given is read off its tensors",
     ("mkldnn_rnn_layer", "freeze"): "with one layer, of single precision, so that values are not compared",
     ("mkldnn_rnn_layer", "sums"): "of single precision, so that values are not compared",

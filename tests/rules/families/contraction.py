@@ -46,6 +46,7 @@ LINEAR = [
     case("vdot", lambda m: torch.vdot(m.x, m.y), x=(4,), y=(4,)),
     case("addmm", lambda m: torch.addmm(m.b, m.x, m.y), b=(5,), x=(3, 4), y=(4, 5)),
     case("addmm, by itself", lambda m: torch.addmm(m.b, m.x, m.x.t()), b=(3, 3), x=(3, 4)),
+    case("addmm, of a square", lambda m: torch.addmm(m.b, m.x.t() @ m.x, m.y), b=(4, 5), x=(3, 4), y=(4, 5)),
     case("addmm, factors", lambda m: torch.addmm(m.b, m.x, m.y, beta=2, alpha=3), b=(3, 1), x=(3, 4), y=(4, 5)),
     case("_addmm_activation", lambda m: aten._addmm_activation(m.b, m.x, m.y), b=(5,), x=(3, 4), y=(4, 5)),
     case("baddbmm", lambda m: torch.baddbmm(m.b, m.x, m.y, beta=0.5), b=(3, 4, 6), x=(3, 4, 5), y=(3, 5, 6)),

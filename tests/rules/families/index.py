@@ -32,6 +32,7 @@ BAG = {"w": (5, 4), "i": index(5, 6), "offsets": torch.tensor([0, 2, 5])}
 
 EMBEDDINGS = [
     case("embedding", lambda m: F.embedding(m.i, m.w), w=(4, 5), i=index(4, 2, 3)),
+    case("embedding, of as many as there are", lambda m: F.embedding(m.i, m.w) + m.w, w=(4, 5), i=index(4, 4)),
     case("embedding, padding", lambda m: F.embedding(m.i, m.w, padding_idx=0), w=(4, 5), i=index(4, 6)),
     case("embedding_bag", lambda m: _bag(m, mode="sum"), **BAG),
     case("embedding_bag, mean", lambda m: _bag(m, mode="mean"), **BAG),
@@ -91,6 +92,7 @@ READS = [
     case("index, by a scalar tensor", lambda m: m.x[:, m.i], x=(3, 4), i=torch.tensor(2)),
     case("_unsafe_index", lambda m: aten._unsafe_index(m.x, [None, m.i]), x=(3, 4), i=index(4, 5)),
     case("gather", lambda m: m.x.gather(1, m.i), x=(3, 4), i=index(4, 3, 5)),
+    case("scatter, by its own entries", lambda m: m.x.scatter(1, (m.x.abs() * 7).long() % 4, m.x), x=(3, 4)),
     case("gather, fewer rows", lambda m: m.x.gather(1, m.i), x=(3, 4), i=index(4, 2, 5)),
     case("gather, along the first", lambda m: m.x.gather(0, m.i), x=(4, 3), i=index(4, 5, 3)),
     case("take_along_dim", lambda m: torch.take_along_dim(m.x, m.i, 1), x=(3, 4), i=index(4, 3, 5)),

@@ -174,6 +174,16 @@ CASES = [
     _cell("gru", biases=False),
     *(_packed(kind) for kind in GATES),
     case(
+        "_pack_padded_sequence",
+        lambda m: aten._pack_padded_sequence(m.x, torch.tensor([4, 2, 1]), False)[0],
+        x=(4, 3, 5),
+    ),
+    case(
+        "_pad_packed_sequence",
+        lambda m: aten._pad_packed_sequence(m.x, torch.tensor([3, 2, 1, 1]), False, 0.0, 4)[0],
+        x=(7, 5),
+    ),
+    case(
         "mkldnn_rnn_layer",
         _fused,
         twin=_fused_twin,

@@ -93,6 +93,12 @@ CASES = [
     case("upsample_nearest2d", lambda m: aten.upsample_nearest2d(m.x, [7, 6]), **IMAGE),
     case("grid_sample", lambda m: F.grid_sample(m.x, m.grid, align_corners=False), grid=(2, 3, 6, 2), **IMAGE),
     case(
+        "grid_sample, of the same size",
+        lambda m: F.grid_sample(m.x, m.grid, align_corners=False) + m.x,
+        x=(2, 3, 4, 5),
+        grid=(2, 4, 5, 2),
+    ),
+    case(
         "grid_sample, 3d",
         lambda m: F.grid_sample(m.x, m.grid, align_corners=True),
         x=(2, 3, 3, 3, 3),
