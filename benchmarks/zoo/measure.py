@@ -60,7 +60,7 @@ def measure(case: Case, options: Options) -> Row:
         row["status"] = _measure(case, built, row, replace(options, executed=executed))
     except Exception as error:
         # What does not run unpruned is no failure of pruning.
-        row |= {"status": "failed" if _runs(built) else "does not run", "cause": _cause(error)}
+        row |= {"status": "failed" if _runs(_built(case, executed)) else "does not run", "cause": _cause(error)}
     row["peak_gb"] = peak_gb()
     return row
 

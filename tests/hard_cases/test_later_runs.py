@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -64,6 +65,23 @@ class picks_rows(nn.Module):
         x = self.b(self.a(x).relu())
         rows = x[x.sum(1) > 0]
         return rows.flatten() if len(rows) > 100 else rows.flatten().abs()
+
+
+class cached_by_function(nn.Module):
+    """Frequencies from a cached method: one that a trace computed would be no tensor that a later run can use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(6, 8)
+        self.b = nn.Linear(8, 5)
+        self.steps = torch.arange(1.0, 5.0)
+
+    @functools.lru_cache(maxsize=None)  # noqa: B019, UP033
+    def table(self, rows: int) -> Tensor:
+        return self.steps[:rows].cos()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.a(x).relu()) * self.table(x.shape[0])[:, None]
 
 
 def _plan(model: nn.Module, x: Tensor) -> tp.Plan:
@@ -130,3 +148,13 @@ def test_training_mode_is_compared_without_dropout_and_on_samples_that_differ() 
     seen = tp.verify(model, plan, mode="train", rescale=True)
     assert seen.exact, seen
     assert model.rate == 0.3
+
+
+def test_caches_of_functions_keep_nothing_of_a_trace_or_a_comparison() -> None:
+    model, x = cached_by_function().eval(), torch.randn(4, 6)
+    plan = _plan(model, x)
+    expected = model(x)
+    assert tp.verify(model, plan, rescale=True).exact
+    assert torch.equal(model(x), expected)
+    plan.exec()
+    assert model(x).dtype == torch.float32

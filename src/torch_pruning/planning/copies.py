@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from torch_pruning.trace.caches import caches_forgotten
 from torch_pruning.trace.substitute import named_tensors, substituted
 
 
@@ -31,6 +32,7 @@ def on_copies(model: nn.Module, state: Mapping[str, Tensor], training: bool) -> 
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(caches_forgotten(model))
         stack.enter_context(_mode_of(model, training))
         stack.enter_context(substituted(model, fresh, None, {}))
         stack.enter_context(_scripts_in_float64(model))

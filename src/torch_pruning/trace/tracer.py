@@ -13,6 +13,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
+from torch_pruning.trace.caches import caches_forgotten
 from torch_pruning.trace.collector import collector_paused
 from torch_pruning.trace.customized import CustomizedLayers
 from torch_pruning.trace.mathematics import math_sees_sizes
@@ -127,6 +128,7 @@ def _attempt(
         return new
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(caches_forgotten(model))
         stack.enter_context(_mode(model, training=mode == "train"))
         stack.enter_context(_random_state())
         stack.enter_context(_fast_path_off())
