@@ -84,6 +84,27 @@ class mixed_over_scales(nn.Module):
         return self.b(self.mix(torch.stack([scale(x) for scale in self.scales], 1)).squeeze(1))
 
 
+class head_dim_of_thirds(nn.Module):
+    """The head dimension is defined by a third of what is viewed, and scales the queries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads, self.head_dim, self.width = 2, 8, 16
+        self.qkv = nn.Linear(6, 48)
+        self.out = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, _ = x.shape
+        qkv = self.qkv(x).view(b, n, self.heads, self.head_dim * 3).permute(0, 2, 3, 1)
+        q, k, v = qkv.split([self.head_dim, self.head_dim, self.head_dim], dim=2)
+        weights = ((q * self.head_dim**-0.5).transpose(-2, -1) @ k).softmax(-1)
+        return self.out((v @ weights.transpose(-2, -1)).permute(0, 3, 1, 2).reshape(b, n, self.width))
+
+
+def _tokens() -> tuple[Tensor, ...]:
+    return (torch.randn(2, 5, 6),)
+
+
 def _rows() -> tuple[Tensor, ...]:
     return (torch.randn(4, 6),)
 
@@ -101,6 +122,11 @@ CASES = (
         _rows,
         (Units("scales.0:0 scales.1:0 scales.2:0 b:1", 8),),
         (Frozen("mix:1", "meets a dimension that is never pruned", "torch.stack"),),
+    ),
+    Case(
+        head_dim_of_thirds,
+        _tokens,
+        (Units("qkv:0 out:1", 2), Units("qkv:0", 8, 2), Units("qkv:0 out:1", 8, 2)),
     ),
     Case(remembers_features, _rows, (Units("a:0 b:1", 8),)),
 )

@@ -122,7 +122,7 @@ Ratio = tuple[Polynomial, Polynomial]
 
 
 def to_ratio(
-    expression: Expression, polynomial_of: Callable[[AttributeSource | DimensionSource], Polynomial]
+    expression: Expression, polynomial_of: Callable[[AttributeSource | DimensionSource], Polynomial | Ratio]
 ) -> Ratio | None:
     """The expression as numerator / denominator; None for what is no rational function (`%`, powers of sizes).
 
@@ -132,7 +132,8 @@ def to_ratio(
     if isinstance(expression, int):
         return Polynomial.constant(int(expression)), one
     if not isinstance(expression, Operation):
-        return polynomial_of(expression), one
+        found = polynomial_of(expression)
+        return (found, one) if isinstance(found, Polynomial) else found
     left, right = to_ratio(expression.left, polynomial_of), to_ratio(expression.right, polynomial_of)
     if left is None or right is None:
         return None

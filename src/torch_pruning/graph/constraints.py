@@ -266,11 +266,11 @@ def _defined(
     inferred: Inferred,
     of_state: Mapping[str, tuple[Axis, ...]],
     result: Constraints,
-) -> Polynomial:
-    """A source as a polynomial in counts: attributes by their definition, or the value they keep."""
+) -> Polynomial | Ratio:
+    """A source in terms of counts: attributes by their definition, or the value they keep."""
     if isinstance(source, DimensionSource):
         return _polynomial(source, inferred, of_state)
     definition = result.definitions.get(source)
-    if definition is None or definition.divisor != 1:
+    if definition is None:
         return Polynomial.constant(result.attribute_values[source])
-    return definition.polynomial
+    return definition.polynomial, Polynomial.constant(definition.divisor)
