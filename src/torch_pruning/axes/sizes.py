@@ -155,7 +155,7 @@ def to_ratio(
 
 def divides(
     expression: Expression,
-    polynomial_of: Callable[[AttributeSource | DimensionSource], Polynomial],
+    polynomial_of: Callable[[AttributeSource | DimensionSource], Polynomial | Ratio],
     equations: Sequence[Polynomial] = (),
 ) -> bool:
     """Whether no `//` in an expression ever leaves a remainder, where the equations (polynomial == 0) hold.
