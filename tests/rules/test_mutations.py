@@ -32,6 +32,10 @@ RULES: list[Rule] = [
 _WITHOUT = "the result carries the other dimensions without these, so that no lanes over them are left (graph/lanes.py)"
 NEEDLESS = {
     ("pack", "mixes"): _WITHOUT,
+    (
+        "pack",
+        "zero",
+    ): "a trace of computed values ends at the op, whose sizes depend on the lengths: nothing is compared",
     ("pad", "mixes"): _WITHOUT,
     ("im2col", "mixes"): _WITHOUT,
     ("index_select", "mixes"): _WITHOUT,
