@@ -140,11 +140,6 @@ def kept_by_score(scores: Scores, count: int, lanes: tuple[Free, ...]) -> Kept:
     return Kept(dict(zip(keys, map(tuple, rows), strict=True)), lanes)
 
 
-def share(counts: Mapping[Free, int]) -> float:
-    """Mean share of units kept."""
-    return math.fsum(count / axis.size for axis, count in counts.items()) / max(1, len(counts))
-
-
 def random_choice(graph: Graph, ratio: float, *, exact_only: bool = False, seed: int = 0) -> Choice:
     """Random units of *every* cluster, outer and inner factors of a product alike: what verification removes.
 

@@ -65,8 +65,8 @@ def plan(
         latency: milliseconds of one run of the example in evaluation mode, on the device and with the number of threads
             at hand. Times of ops are measured, kept in a cache folder (TORCH_PRUNING_CACHE), and set right by
             measuring pruned copies of the model.
-        importance: "magnitude", "l1", "random", "reconstruction" (needs `calibration`), another criterion, or a
-            function of a group that gives [units] scores.
+        importance: "magnitude", "l1", "random", "reconstruction" (needs `calibration`), another criterion of
+            `torch_pruning.importance`, or a function of a group that gives [units] scores.
         scope: who is compared with whom. "local": every group loses the same share. "global": all units are ranked
             together. "isomorphic": those of groups of the same structure are. "cost": the most importance that the
             budget buys.
