@@ -53,7 +53,6 @@ def _build(path: Path, scale: str) -> Built:
     seg = tasks.YOLOESegModel if path.stem.startswith("yoloe-") and path.stem.endswith("-seg") else None
     kind = seg or next(kind for part, kind in CLASSES if part in path.stem)
     model = kind(config, verbose=False).eval()
-    # For one image, torch's backward of batch norm gives wrong gradients on the CPU where they come in permuted from a
-    # concatenation, as in the head of RT-DETR.
-    batch = 2 if "rtdetr" in path.stem else 1
-    return Built(model, (Example(torch.rand(batch, 3, SIZE, SIZE)),), f"{SIZE} x {SIZE} pixels")
+    # Two images: for one, torch's backward of batch norm gives wrong gradients on the CPU where they come in permuted,
+    # as behind a concatenation of flattened maps or an attention over pixels.
+    return Built(model, (Example(torch.rand(2, 3, SIZE, SIZE)),), f"{SIZE} x {SIZE} pixels")
