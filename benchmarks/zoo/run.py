@@ -36,6 +36,7 @@ from coverage import RESULTS, ZOOS, render
 from measure import COLUMNS, Options, Row, measure
 
 MODELS_PER_WORKER = 40
+SOUND = ("exact", "no exact group", "traced", "skipped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,10 @@ class Worker:
         try:
             self.connection.send(case.name)
             if self.connection.poll(limit):
-                return cast(Row, self.connection.recv())
+                found = cast(Row, self.connection.recv())
+                if found["status"] not in SOUND:  # a lack of memory, say, must not be the next model's too
+                    self.stop()
+                return found
             self.stop()
             return row | {"status": "timeout", "cause": f"more than {limit:.0f} s"}
         except (EOFError, OSError):
