@@ -227,3 +227,41 @@ def test_a_metric_that_is_no_number_ends_the_steps() -> None:
     pruner = tp.Pruner(model, X, pruning_ratio=0.5)
     assert len(list(pruner.steps(5, metric=lambda model: next(values)))) == 2
     assert widths(model) == (36, 18)
+
+
+@pytest.mark.parametrize("penalty", [tp.GroupNormPenalty(reg=0.1), tp.GrowingPenalty(reg=0.1, delta_reg=0.05)])
+def test_a_penalty_follows_the_steps(penalty: Any) -> None:
+    model = network()
+    pruner = tp.Pruner(model, X, pruning_ratio=0.5, penalty=penalty)
+    assert pruner.regularizer is not None
+    for _ in pruner.steps(2):
+        pruner.regularizer.update()
+        model.zero_grad()
+        model(X).sum().backward()
+        data = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+        pruner.regularize()
+        pushed = {name: parameter.grad - data[name] for name, parameter in model.named_parameters()}
+        pruner.regularizer.loss().backward(inputs=list(model.parameters()))
+        assert any(change.abs().max() > 1e-4 for change in pushed.values())
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(parameter.grad - data[name], 2 * pushed[name])
+
+
+def test_roll_back_brings_grown_strengths_back() -> None:
+    model = network()
+    pruner = tp.Pruner(model, X, pruning_ratio=0.5, penalty=tp.GrowingPenalty(reg=0.1, delta_reg=0.05))
+    assert pruner.regularizer is not None
+    pruner.regularizer.update()
+    before = pruner.regularizer.state_dict()
+    metrics = iter([1.0, 0.0])
+    assert len(list(pruner.steps(2, metric=lambda _: next(metrics)))) == 1
+    after = pruner.regularizer.state_dict()
+    assert before.keys() == after.keys()
+    for name, strengths in before.items():
+        torch.testing.assert_close(after[name], strengths)
+    pruner.regularize()
+
+
+def test_a_pruner_without_a_penalty_says_so() -> None:
+    with pytest.raises(RuntimeError, match="needs a penalty; found none"):
+        tp.Pruner(network(), X, pruning_ratio=0.5).regularize()

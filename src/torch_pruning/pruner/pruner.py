@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from torch_pruning.graph.graph import Graph
 from torch_pruning.pruner.decide import Start
@@ -15,6 +15,8 @@ from torch_pruning.pruner.plan import graph_of, options_of, plan_of, recovered
 from torch_pruning.pruner.report import PruneReport
 from torch_pruning.pruner.schedule import Schedule, budget_of_step, check_schedule
 from torch_pruning.pruner.snapshot import Snapshot
+from torch_pruning.pruner.sparsify import Regularizer
+from torch_pruning.pruner.sparsify_penalties import Penalty
 from torch_pruning.recovery.calibration import read_once
 from torch_pruning.recovery.selection import with_calibration
 
@@ -37,7 +39,8 @@ class Pruner:
 
     `schedule`: how far each step goes: "linear", "cubic" (fast first), a function of the share of steps done, or the
     list of all budgets, which ends in the last. `optimizer` (or several) follows every step. With `calibration` each
-    step recovers as `tp.prune(calibration=...)` does.
+    step recovers as `tp.prune(calibration=...)` does. With a `penalty` (`tp.GroupNormPenalty()`, say), `regularize`
+    pushes the groups that are not ignored towards zero while training; `regularizer` also has it as a term of the loss.
 
     >>> import torch, torch_pruning as tp
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
@@ -60,6 +63,7 @@ class Pruner:
         unused: str = "freeze",
         calibration: Iterable[Any] | None = None,
         recovery: str = "least_squares",
+        penalty: Penalty | None = None,
         **options: Any,
     ) -> None:
         self.options = options_of(**options)
@@ -73,6 +77,8 @@ class Pruner:
             self.start = replace(self.start, costs={**self.start.costs, "latency": now})
         self.calibration = None if calibration is None else read_once(calibration)
         self.recovery = recovery
+        self.penalty = penalty
+        self.regularizer = self._regularizer()
         self.current_step = 0
 
     @property
@@ -87,6 +93,19 @@ class Pruner:
     @importance.setter
     def importance(self, criterion: Any) -> None:
         self.options = replace(self.options, importance=criterion)
+
+    def regularize(self, model: nn.Module | None = None) -> None:
+        """Add the gradient of the penalty to the gradients: call it between `backward` and `optimizer.step`.
+
+        Raises:
+            RuntimeError: if the pruner was built without a penalty.
+            StalePlanError: if the model's parameters are not those of the graph as it is now.
+        """
+        if self.regularizer is None:
+            raise RuntimeError(
+                "regularize needs a penalty; found none: Pruner(..., penalty=torch_pruning.GroupNormPenalty())"
+            )
+        self.regularizer.regularize(model)
 
     def steps(
         self, number: int | None = None, *, metric: Callable[[nn.Module], float] | None = None, allowed: float = 0.0
@@ -104,10 +123,12 @@ class Pruner:
         best = metric(self.model) if metric is not None else 0.0
         while self.current_step < total:
             good = Snapshot(self.graph, self._optimizers()) if metric is not None else None
+            strengths = {} if self.regularizer is None else self.regularizer.state_dict()
             done = self.current_step
             yield self.step(total)
             if metric is not None and good is not None and not metric(self.model) >= best - allowed:
                 good.restore()
+                self.regularizer = self._regularizer(strengths)
                 self.current_step = done
                 return
 
@@ -134,6 +155,13 @@ class Pruner:
         report = PruneReport(plan, recovered(plan, batches, self.recovery, self.optimizer))
         self.current_step = number
         return Step(number, total, report)
+
+    def _regularizer(self, strengths: Mapping[str, Tensor] | None = None) -> Regularizer | None:
+        if self.penalty is None:
+            return None
+        regularizer = Regularizer(self.graph, self.penalty, ignore=self.options.ignore)
+        regularizer.load_state_dict(strengths or regularizer.state_dict())
+        return regularizer
 
     def _number(self, number: int | None) -> int:
         if number is None:
