@@ -16,17 +16,9 @@ from torch_pruning.graph.ignored import Ignored, ignored_axes
 from torch_pruning.importance.base import Scores
 from torch_pruning.importance.spread import GroupEntries, OwnEntries, group_entries
 from torch_pruning.pruner.sparsify_penalties import Entries, Penalty, squared_norms
+from torch_pruning.rules.normalise import batch_norm
+from torch_pruning.rules.registry import find_rule
 from torch_pruning.trace.substitute import named_tensors
-
-_BATCH_NORMS = (
-    "aten.batch_norm",
-    "aten.native_batch_norm",
-    "aten.cudnn_batch_norm",
-    "aten._native_batch_norm_legit",
-    "aten._native_batch_norm_legit_no_training",
-    "aten._batch_norm_impl_index",
-    "aten._batch_norm_with_update",
-)
 
 
 @dataclass(slots=True)
@@ -223,7 +215,7 @@ def batch_norm_scales(graph: Graph) -> frozenset[str]:
     weights = (
         call.args[1] if len(call.args) > 1 else call.kwargs.get("weight")
         for call in calls
-        if call.op.rpartition(".")[0] in _BATCH_NORMS
+        if find_rule(call.op) is batch_norm
     )
     return frozenset(weight.name for weight in weights if weight is not None and weight.kind == "state")
 
