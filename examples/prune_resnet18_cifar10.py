@@ -52,12 +52,18 @@ def train(model: nn.Module, data: Images, path: Path, options: argparse.Namespac
         for batch in torch.randperm(len(data.training)).split(options.batch_size):
             images = augmented(data.training[batch], data.mirror).to(options.device)
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(images), data.training_labels[batch].to(options.device))
+            with precision(options):
+                loss = F.cross_entropy(model(images), data.training_labels[batch].to(options.device))
             loss.backward()
             optimizer.step()
         scheduler.step()
         torch.save(model, path)
         print(f"epoch {epoch}/{options.total_epochs}: accuracy {accuracy(model, data, options):.4f}", flush=True)
+
+
+def precision(options: argparse.Namespace) -> torch.autocast:
+    """The context in which the model runs: convolutions in bfloat16 if asked for, which is about twice as fast."""
+    return torch.autocast(torch.device(options.device).type, torch.bfloat16, enabled=options.bfloat16)
 
 
 @torch.inference_mode()
@@ -68,7 +74,9 @@ def accuracy(model: nn.Module, data: Images, options: argparse.Namespace) -> flo
     for images, labels in zip(
         data.test.split(options.batch_size), data.test_labels.split(options.batch_size), strict=True
     ):
-        correct += int((model(images.to(options.device)).argmax(dim=1).cpu() == labels).sum())
+        with precision(options):
+            found = model(images.to(options.device)).argmax(dim=1).cpu()
+        correct += int((found == labels).sum())
     return correct / len(data.test)
 
 
@@ -99,6 +107,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where data sets are found or put")
     parser.add_argument("--model-dir", type=Path, default=Path(), help="where models are found and put")
     parser.add_argument("--limit", type=int, help="use only so many training and test images")
+    parser.add_argument("--bfloat16", action="store_true", help="run the model under autocast")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
