@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from case import Built, Case
+from embeddings import embedding_parameters, share_without_embeddings
 from export import exports
 from frozen import largest_frozen
 from memory import peak_gb, reset_peak
@@ -27,8 +28,9 @@ from torch_pruning.trace.tracer import copied
 
 COLUMNS = [
     "model", "family", "status", "depth", "ops", "groups", "exact", "inexact", "frozen_dims", "parameters",
-    "prunable_share", "removed_exact", "error", "gradient_error", "train_error", "sensitivity", "removed_all",
-    "forward", "trains", "exports", "trace_s", "plan_s", "surgery_s", "peak_gb", "note", "cause", "largest_frozen",
+    "prunable_share", "embedding_parameters", "share_without_embeddings", "removed_exact", "error",
+    "gradient_error", "train_error", "sensitivity", "removed_all", "forward", "trains", "exports", "trace_s",
+    "plan_s", "surgery_s", "peak_gb", "note", "cause", "largest_frozen",
 ]  # fmt: skip
 
 RATIO = 0.4
@@ -103,6 +105,7 @@ def _counted(graph: Graph) -> Row:
     kinds = sorted({inferred.program.kind for inferred in graph.programs} - {"fake"})
     partial = ["partial trace"] if any(inferred.program.failure for inferred in graph.programs) else []
     exact = sum(group.exact for group in graph.groups)
+    without_embeddings = share_without_embeddings(graph)
     found: Row = {
         "ops": len(graph.programs[0].program.calls),
         "groups": len(graph.groups),
@@ -111,6 +114,8 @@ def _counted(graph: Graph) -> Row:
         "frozen_dims": len({(frozen.tensor, frozen.dim) for frozen in graph.frozen()}),
         "parameters": parameters,
         "prunable_share": round(prunable_parameters(graph) / max(1, parameters), 4),
+        "embedding_parameters": embedding_parameters(graph),
+        "share_without_embeddings": "" if without_embeddings is None else round(without_embeddings, 4),
         "largest_frozen": largest_frozen(graph),
     }
     remarks = [*(f"traced with {kind} tensors" for kind in kinds), *partial]

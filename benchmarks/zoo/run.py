@@ -139,14 +139,25 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def append(path: Path, row: Row) -> None:
-    """Add a row, and the head before the first."""
+    """Add a row, and the head before the first; a table of other columns is written anew, what it lacks left empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
+    if not path.exists() or _head(path) != COLUMNS:
+        write(path, rows_of(path))
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+        csv.DictWriter(file, COLUMNS).writerow(row)
+
+
+def _head(path: Path) -> list[str]:
+    with path.open(newline="") as file:
+        return next(csv.reader(file), [])
+
+
+def write(path: Path, rows: Iterable[Row]) -> None:
+    """A table of these rows; what a row lacks is empty."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _say_with_what(path: Path, zoo: Zoo) -> None:
