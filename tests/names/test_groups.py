@@ -273,3 +273,18 @@ def test_interactive_use_keeps_an_optimizer_going() -> None:
     model(inputs).square().mean().backward()
     optimizer.step()
     assert optimizer.state[model.conv.weight]["exp_avg"].shape == model.conv.weight.shape == (5, 3, 3, 3)
+
+
+def test_positions_of_one_group_of_a_convolution_are_dealt_out_in_order() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1, groups=2), nn.Conv2d(4, 5, 1))
+    graph = build(model, torch.randn(1, 3, 4, 4))
+    wide = graph.get_pruning_group(model[0], tp.prune_conv_out_channels, list(range(8)))
+    in_order, spread = list(range(8)), [0, 2, 4, 6]
+    assert [row[1:] for row in layers_of(wide)] == [
+        ("0", in_order, in_order),
+        ("1", [0, 1, 2, 3], spread),
+        ("1", in_order, in_order),
+        ("2", [0, 1, 2, 3], spread),
+    ]
+    narrow = graph.get_pruning_group(model[1], tp.prune_conv_out_channels, list(range(4)))
+    assert {tuple(roots) for _, layer, _, roots in layers_of(narrow) if layer == "0"} == {(0, 0, 1, 1, 2, 2, 3, 3)}

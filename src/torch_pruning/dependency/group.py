@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -99,9 +100,7 @@ class PruningGroup:
     def _root_idxs(self, row: Row, of_root: _Index) -> list[int]:
         owners = owners_of_positions(self._whole(row.axis))
         common = frozenset(leaves(row.axis)) | {leaf for units in owners for leaf, _ in units}
-        to_root = of_root(frozenset(common))
-        fallback = self.idxs[0] if self.idxs else 0
-        return [to_root(owners[position], fallback) for position in row.idxs]
+        return of_root.belonging([owners[position] for position in row.idxs], common)
 
     def __iter__(self) -> Iterator[GroupItem]:
         return iter(self.items)
@@ -151,31 +150,47 @@ def _step(dep: Dependency) -> str:
 
 
 _Units = Sequence[tuple[Free, int]]
+_Key = frozenset[tuple[Free, int]]
 
 
 class _Index:
-    """Which position of the root the units of another row's position belong to."""
+    """Which position of the root each position of another row belongs to."""
 
     def __init__(self, owners: Sequence[_Units], idxs: Sequence[int]) -> None:
         self.entries = [(position, owners[position]) for position in idxs]
         self.axes = {leaf for _, units in self.entries for leaf, _ in units}
-        self.tables: dict[frozenset[Free], Mapping[frozenset[tuple[Free, int]], int]] = {}
+        self.tables: dict[frozenset[Free], Mapping[_Key, Sequence[int]]] = {}
+        self.fallback = idxs[:1] or [0]
 
-    def __call__(self, axes: frozenset[Free]) -> Any:
+    def belonging(self, row: Sequence[_Units], axes: frozenset[Free]) -> list[int]:
+        """Root positions, one for each of the row.
+
+        Where several of the row share units with several of the root, as those of one group of a grouped convolution
+        do, they are dealt out in order: so many to each, as far as that goes.
+        """
         common = axes & self.axes
+        table = self._table(common)
+        keys = [_key(units, common) for units in row]
+        shares, dealt = Counter(keys), Counter[_Key]()
+        found = []
+        for key in keys:
+            roots = table.get(key, self.fallback)
+            found.append(roots[dealt[key] * len(roots) // shares[key]])
+            dealt[key] += 1
+        return found
+
+    def _table(self, common: frozenset[Free]) -> Mapping[_Key, Sequence[int]]:
         if common not in self.tables:
-            table: dict[frozenset[tuple[Free, int]], int] = {}
+            table: dict[_Key, list[int]] = {}
             for position, units in self.entries:
-                key = frozenset(unit for unit in units if unit[0] in common)
-                if key:
-                    table.setdefault(key, position)
+                table.setdefault(_key(units, common), []).append(position)
+            table.pop(frozenset(), None)
             self.tables[common] = table
-        table_of_common = self.tables[common]
+        return self.tables[common]
 
-        def to_root(units: _Units, fallback: int) -> int:
-            return table_of_common.get(frozenset(unit for unit in units if unit[0] in common), fallback)
 
-        return to_root
+def _key(units: _Units, axes: frozenset[Free]) -> _Key:
+    return frozenset(unit for unit in units if unit[0] in axes)
 
 
 def _positions_by_units(axis: Axis, idxs: Sequence[int]) -> _Index:
