@@ -32,7 +32,9 @@ MODULE_TO_LEVEL = {module: level for level, modules in enumerate(LAYERS) for mod
 WITHOUT_TORCH = {"errors", "progress", "axes"}
 
 # Extras and whatever is slow to import: loaded by the function that needs it, never by `import torch_pruning`.
-HEAVY = ["jinja2", "matplotlib", "onnx", "onnxruntime", "sklearn", "timm", "torchvision", "transformers", "typer"]
+HEAVY = """
+accelerate jinja2 lightning matplotlib onnx onnxruntime peft sklearn timm torchvision transformers typer
+""".split()
 
 
 def source_files() -> list[Path]:
