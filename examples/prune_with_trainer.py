@@ -1,4 +1,4 @@
-"""Prune while the `Trainer` of transformers trains: a callback that follows a schedule, here on a small vision transformer.
+"""Prune while the `Trainer` of transformers trains: a callback with a schedule, here on a small vision transformer.
 
     python examples/prune_with_trainer.py
 

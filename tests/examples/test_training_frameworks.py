@@ -1,4 +1,4 @@
-"""The examples for Trainer, Accelerate, Lightning and peft: they run, they prune, and momenta of kept units are kept."""
+"""The examples for Trainer, Accelerate, Lightning and peft run and prune, and momenta of kept units are kept."""
 
 import re
 from collections.abc import Callable
