@@ -1,5 +1,7 @@
 """What the oracle does with code that asks for other types than float64."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -76,3 +78,38 @@ def test_an_original_without_gradients_is_compared_by_values() -> None:
     assert seen.exact
     assert seen.gradient_error is None
     assert tp.verify(model, chosen, mode="train").gradient_error is not None
+
+
+class Tokens(torch.nn.Module):
+    """A map that is normalised and flattened to tokens."""
+
+    def __init__(self, norm: type[torch.nn.Module]) -> None:
+        super().__init__()
+        self.first, self.last = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Linear(8, 4)
+        self.norm = norm(8, affine=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.norm(self.first(x)).flatten(2).transpose(1, 2).contiguous())
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("norm", [torch.nn.BatchNorm2d, torch.nn.InstanceNorm2d])
+def test_one_image_gives_no_false_alarm(norm: type[torch.nn.Module], mode: str) -> None:
+    torch.manual_seed(0)
+    model, x = Tokens(norm), torch.randn(1, 3, 4, 5)
+    chosen = tp.plan(model, x, pruning_ratio=0.5)
+    assert chosen.parameters_removed
+    seen = tp.verify(model, chosen, mode=mode)
+    assert seen.gradient_error is not None
+    assert seen.exact
+
+
+@pytest.mark.parametrize("norm", [torch.batch_norm, torch.nn.functional.batch_norm])
+def test_gradients_of_a_batch_norm_do_not_depend_on_their_layout(norm: Any) -> None:
+    x, mean, weight = torch.randn(1, 4, 3, 5), torch.zeros(4), torch.rand(4, requires_grad=True)
+    grad = torch.randn(1, 15, 4).transpose(1, 2).view(1, 4, 3, 5)
+    running = {torch.batch_norm: (x, weight, None, mean, mean + 1, False, 0.1, 1e-5, False)}
+    with in_double():
+        out = norm(*running.get(norm, (x, mean, mean + 1, weight)))
+    (found,) = torch.autograd.grad(out, weight, grad)
+    torch.testing.assert_close(found, (grad * x).sum((0, 2, 3)), atol=1e-4, rtol=1e-4)

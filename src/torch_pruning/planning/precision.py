@@ -16,7 +16,10 @@ _SHORT_CASTS = (torch.Tensor.float, torch.Tensor.half, torch.Tensor.bfloat16)
 
 @contextmanager
 def in_double() -> Iterator[None]:
-    """Casts to a shorter floating-point type give float64, new tensors are float64, kernels without it are replaced."""
+    """Casts to a shorter floating-point type give float64, new tensors are float64.
+
+    Kernels without float64, and one whose gradients are wrong, are replaced.
+    """
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
@@ -53,9 +56,32 @@ def _grouped_mm(
     return torch.cat([*parts, x.new_zeros(x.shape[0] - ends[-1], weight.shape[2])])
 
 
-# Functions whose kernels refuse float64, as sums of ones that do not.
+def _gradient_laid_out_alike(norm: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The norm, with the gradient of its result copied into the result's own layout before it goes on.
+
+    Of a batch of one, torch's backward of batch norm on the CPU reads a gradient as if it lay in memory as the input
+    does. It does not where the result was flattened and transposed; parameter gradients come out wrong then. Instance
+    norm is batch norm over a batch of one.
+    """
+
+    def run(*args: Any, **kwargs: Any) -> Tensor:
+        out = norm(*args, **kwargs)
+        strides = out.stride()
+        if out.requires_grad:
+            out.register_hook(
+                lambda grad: torch.empty_strided(grad.shape, strides, dtype=grad.dtype, device=grad.device).copy_(grad)
+            )
+        return out
+
+    return run
+
+
+_NORMS = [getattr(holder, name) for holder in (torch.nn.functional, torch) for name in ("batch_norm", "instance_norm")]
 _REPLACED: dict[Any, Callable[..., Any]] = {
-    getattr(holder, name): _grouped_mm
-    for holder, name in ((torch.nn.functional, "grouped_mm"), (torch, "_grouped_mm"))
-    if hasattr(holder, name)
+    **{norm: _gradient_laid_out_alike(norm) for norm in _NORMS},
+    **{
+        getattr(holder, name): _grouped_mm
+        for holder, name in ((torch.nn.functional, "grouped_mm"), (torch, "_grouped_mm"))
+        if hasattr(holder, name)
+    },
 }
