@@ -1,5 +1,6 @@
 """What the oracle does with code that asks for other types than float64."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -113,3 +114,31 @@ def test_gradients_of_a_batch_norm_do_not_depend_on_their_layout(norm: Any) -> N
         out = norm(*running.get(norm, (x, mean, mean + 1, weight)))
     (found,) = torch.autograd.grad(out, weight, grad)
     torch.testing.assert_close(found, (grad * x).sum((0, 2, 3)), atol=1e-4, rtol=1e-4)
+
+
+def test_a_batch_whose_statistics_are_rounding_errors_is_no_mistake() -> None:
+    torch.manual_seed(0)
+    layers = [
+        torch.nn.Linear(6, 24),
+        torch.nn.BatchNorm1d(24, affine=False),
+        torch.nn.Linear(24, 24, bias=False),
+        torch.nn.Linear(24, 3, bias=False),
+    ]
+    model, x = torch.nn.Sequential(*layers).double(), torch.randn(1, 6, dtype=torch.float64)
+    alike = torch.cat([x, x + 1e-11 * torch.randn(1, 6)])
+    chosen = tp.plan(model, alike, pruning_ratio=0.3)
+    assert tp.verify(model, chosen, mode="train", rescale=True).exact
+
+
+def test_a_mistake_in_training_mode_stays_one_when_the_batch_grows() -> None:
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(6, 8), torch.nn.BatchNorm1d(8, eps=1e-9), torch.nn.Linear(8, 3)]
+    model, x = torch.nn.Sequential(*layers), torch.randn(2, 6)
+    chosen = tp.plan(model, x, pruning_ratio=0.5)
+    wrong = {
+        **chosen.kept,
+        "2.weight": {1: [position for position in range(8) if position not in chosen.kept["2.weight"][1]]},
+    }
+    seen = tp.verify(model, replace(chosen, kept=wrong), mode="train")
+    assert not seen.exact
+    assert seen.error > 1e-3

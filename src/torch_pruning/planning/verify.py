@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch_pruning.planning.copies import copied_state, on_copies
 from torch_pruning.planning.plan import Plan
 from torch_pruning.planning.precision import in_double
+from torch_pruning.planning.rescale import rescale_weights
 from torch_pruning.planning.silence import silenced
 from torch_pruning.planning.surgery import Surgery, scale_positions
 from torch_pruning.trace.program import tensors_in
@@ -21,6 +21,12 @@ from torch_pruning.trace.tracer import Example, copied, doubled
 
 TOLERANCE = 1e-9
 DEGENERATE = 1e-4
+
+# A training mode probe that enlarges a change by this much sees rounding errors of 1e-16 as differences; then its batch
+# is doubled, this often at most.
+MOST_MAGNIFIED = 1e6
+NUDGE = 1e-12
+MOST_DOUBLINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,8 @@ def verify(
     Gradients are left out where the original has none in this mode. `model` is the one the plan was made for, before
     `plan.exec()`; it is not touched. `example_inputs` default to those of the trace. `rescale` brings randomly
     initialised weights to unit variance layer by layer, on the copies, so that deep networks do not hide errors in a
-    dying signal.
+    dying signal. In training mode the batch is doubled where the model refuses it as it is, or where it makes batch
+    statistics of so few values that rounding errors would show as differences.
 
     Raises:
         StalePlanError: if the model was changed since.
@@ -78,13 +85,30 @@ def verify(
     training = mode == "train"
     example = _example(plan, example_inputs)
     if training and not _runs(model, example):
-        example = doubled(example)
-        example = replace(example, inputs=copied(example.inputs, _told_apart))
+        example = _twice(example)
+    probe = _probe(model, plan, example, training, rescale)
+    found, gradients = _compared(probe, gradients)
+    for _ in range(MOST_DOUBLINGS):
+        if found.exact or not training or not probe.magnifies_rounding(gradients):
+            break
+        example = _twice(example)
+        if not _runs(model, example):
+            break
+        probe = _probe(model, plan, example, training, rescale)
+        found, gradients = _compared(probe, gradients)
+    return found
+
+
+def _probe(model: nn.Module, plan: Plan, example: Example, training: bool, rescale: bool) -> _Probe:
     inputs = _double(example.inputs)
     with on_copies(model, {}, training):
         if rescale:
-            _rescale(model, example, inputs)
-        probe = _Probe(model, plan, example, inputs, copied_state(model), training)
+            rescale_weights(model, example, _double(inputs))
+        return _Probe(model, plan, example, inputs, copied_state(model), training)
+
+
+def _compared(probe: _Probe, gradients: bool) -> tuple[Verification, bool]:
+    """What the three runs show, and whether the original has gradients."""
     dense_out, _ = probe.dense(gradients=False)
     try:
         masked_out, masked_grads = probe.masked(gradients)
@@ -100,8 +124,9 @@ def verify(
     sensitivity = _difference(dense_out, masked_out) if _same_shapes(dense_out, masked_out) else float("inf")
     gradient_error = None
     if gradients and masked_grads and pruned_grads:
-        gradient_error = _gradient_difference(plan, model, masked_grads, pruned_grads)
-    return Verification(error, gradient_error, sensitivity, shapes, mode)
+        gradient_error = _gradient_difference(probe.plan, probe.model, masked_grads, pruned_grads)
+    mode = "train" if probe.training else "eval"
+    return Verification(error, gradient_error, sensitivity, shapes, mode), gradients
 
 
 def _same_shapes(a: list[Tensor], b: list[Tensor]) -> bool:
@@ -186,6 +211,32 @@ class _Probe:
                 return _run(self.model, self.example, self.inputs, gradients)
             finally:
                 surgery.undo()
+
+    def magnifies_rounding(self, gradients: bool) -> bool:
+        """Whether rounding errors alone can look like a difference, which is so where batch statistics see few values.
+
+        Of two values batch norm leaves a little more than their order. Then a change of the weights by 1e-12 is seen
+        enlarged a million times.
+        """
+        generator = torch.Generator().manual_seed(4)
+        nudged = {
+            name: tensor * (1 + NUDGE * torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype).to(tensor))
+            if tensor.is_floating_point()
+            else tensor
+            for name, tensor in self.state.items()
+        }
+        outputs, grads = self.masked(gradients)
+        nudged_outputs, nudged_grads = replace(self, state=nudged).masked(gradients)
+        if not _same_shapes(outputs, nudged_outputs) or grads.keys() != nudged_grads.keys():
+            return True
+        pairs = ((outputs, nudged_outputs), ([*grads.values()], [nudged_grads[name] for name in grads]))
+        return any(_difference(a, b) > MOST_MAGNIFIED * NUDGE for a, b in pairs)
+
+
+def _twice(example: Example) -> Example:
+    """The example with its batch repeated, the repeated part told apart."""
+    example = doubled(example)
+    return replace(example, inputs=copied(example.inputs, _told_apart))
 
 
 def _runs(model: nn.Module, example: Example) -> bool:
@@ -287,63 +338,3 @@ def _difference(a: list[Tensor], b: list[Tensor]) -> float:
                 continue
         worst, scale = max(worst, float(difference.max())), max(scale, float(x.abs().max()))
     return worst / scale if scale else worst
-
-
-def _rescale(model: nn.Module, example: Example, inputs: Any) -> None:
-    """Unit variance at the output of every layer with a weight matrix, in the order they run (LSUV, Mishkin 2016)."""
-    _perturb_constants(model)
-    with _unit_outputs(model), torch.no_grad(), in_double():
-        example.call(model, _double(inputs))
-
-
-def _perturb_constants(model: nn.Module) -> None:
-    """Entries that all start alike (biases of 0, norm weights of 1, layer scales of 1e-6) hide what they act on.
-
-    They become 1 (biases and means: 0) plus noise.
-    """
-    generator = torch.Generator().manual_seed(2)
-    for name, tensor in named_tensors(model):
-        if not tensor.is_floating_point() or tensor.numel() < 2 or not bool((tensor == tensor.flatten()[0]).all()):
-            continue
-        noise = 0.1 * torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
-        centre = 0.0 if name.endswith(("bias", "mean")) else 1.0
-        tensor.data.copy_(noise + centre)
-
-
-@contextmanager
-def _unit_outputs(model: nn.Module) -> Iterator[None]:
-    done: set[int] = set()
-
-    def scale(module: nn.Module, args: Any, out: Any) -> Any:
-        weight = getattr(module, "weight", None)
-        if (
-            not isinstance(out, Tensor)
-            or not isinstance(weight, Tensor)
-            or weight.dim() < 2
-            or id(module) in done
-            or out.numel() < 2
-        ):
-            return None
-        done.add(id(module))
-        if not weight.any():  # a layer that starts at zero shows nothing of what comes before it
-            weight.data.normal_(std=weight[0].numel() ** -0.5, generator=torch.Generator().manual_seed(len(done)))
-            return None
-        deviation = float(out.std())
-        if not 0 < deviation < float("inf"):
-            return None
-        weight.data /= deviation
-        bias = getattr(module, "bias", None)
-        if isinstance(bias, Tensor):
-            bias.data /= deviation
-        return out / deviation
-
-    handles = [
-        module.register_forward_hook(scale)
-        for module in model.modules()
-        if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd))
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
