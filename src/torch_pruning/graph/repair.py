@@ -49,7 +49,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """Scale the targets by (new size / old size) ** power, and a float attribute of a module by `attribute_power`."""
+    """Scale the targets by (new size / old size) ** power, and a float attribute of a module by `attribute_power`.
+
+    What is wrong by a factor is made up for in the targets before it is, unless `behind`: then they read it, and what
+    they make of it is right again.
+    """
 
     targets: frozenset[Target]
     power: float
@@ -57,6 +61,7 @@ class Repair:
     attribute: tuple[str, str] | None = None
     attribute_power: float = -1.0
     where: str = field(default="", compare=False)
+    behind: bool = field(default=False, compare=False)
 
     def change(self, counts: Mapping[Free, int]) -> float:
         """new size / old size under these counts."""
@@ -138,7 +143,7 @@ class RepairFinder:
         whole = [(name, tuple(range(value.shape[0]))) for name, (value, _) in search.weights.items() if value.shape]
         targets = frozenset(Target(name, 0, positions) for name, positions in whole)
         where = str(wanted.where)
-        return Repair(targets, powers.pop(), size, search.attribute, search.attribute_power, where)
+        return Repair(targets, powers.pop(), size, search.attribute, search.attribute_power, where, behind=True)
 
     def _turns(self, wanted: ScaleRepair) -> list[ScaleRepair]:
         """What is wanted, and the same of each other turn of its line: of a module that is called several times."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -134,4 +135,4 @@ def _moved(repair: Repair, plan: Plan) -> Repair:
         positions = set(target.positions)
         moved = target.positions if kept is None else tuple(i for i, old in enumerate(kept) if old in positions)
         targets.add(Target(target.tensor, target.dim, moved))
-    return Repair(frozenset(targets), repair.power, repair.size, repair.attribute, repair.attribute_power, repair.where)
+    return replace(repair, targets=frozenset(targets))

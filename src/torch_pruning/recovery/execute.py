@@ -15,7 +15,8 @@ from torch_pruning.recovery.apply import undone_on_error, write
 from torch_pruning.recovery.calibration import as_batches
 from torch_pruning.recovery.normalisation import reestimate_batch_norm
 from torch_pruning.recovery.options import Options
-from torch_pruning.recovery.reconstruct import Reconstruction, Solved, dense_targets
+from torch_pruning.recovery.reconstruct import Reconstruction, Solved
+from torch_pruning.recovery.targets import dense_targets
 from torch_pruning.recovery.weights import Refused, Solvable, losing_inputs, solvable_weights
 
 

@@ -8,18 +8,15 @@ whatever the number of layers.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from torch_pruning.errors import CalibrationError
 from torch_pruning.graph.graph import Graph
-from torch_pruning.planning.plan import Plan
 from torch_pruning.progress import progress
 from torch_pruning.recovery.coroutine import Coroutine
 from torch_pruning.recovery.moments import Moments
@@ -27,9 +24,8 @@ from torch_pruning.recovery.observe import Product, Runner, at_rest
 from torch_pruning.recovery.options import Options
 from torch_pruning.recovery.readings import Call
 from torch_pruning.recovery.solve import Solution, least_squares, mean_shift
+from torch_pruning.recovery.targets import Key, Targets, added_to_sums, sample
 from torch_pruning.recovery.weights import Solvable
-
-Key: TypeAlias = tuple[str, int]  # weight, number of its use in a forward pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,126 +42,6 @@ class Solved:
     after: float
     held_out_before: float
     held_out_after: float
-
-
-@dataclass(slots=True)
-class Targets:
-    """Rows of the dense model's outputs by batch, and the keys in an order in which all batches meet them."""
-
-    order: list[Key] = field(default_factory=list)
-    keeps_state: bool = False  # whether runs that go on side by side could disturb each other
-    rows: dict[tuple[int, Key], Tensor] = field(default_factory=dict)
-    positions: dict[tuple[int, Key], int] = field(default_factory=dict)
-
-    def insert(self, key: Key, after: Key | None) -> None:
-        """Put a key that is not there yet right behind the one that came before it in the same run."""
-        if key not in self.order:
-            self.order.insert(0 if after is None else self.order.index(after) + 1, key)
-
-    def begin_at(self, names: Collection[str]) -> None:
-        """Forget what comes before the first of these weights: there the pruned model is still the dense one."""
-        first = next((n for n, (name, _) in enumerate(self.order) if name in names), len(self.order))
-        earlier = set(self.order[:first])
-        self.order = self.order[first:]
-        self.rows = {at: rows for at, rows in self.rows.items() if at[1] not in earlier}
-
-    def last_use(self) -> dict[str, int]:
-        """The number of the last use of each weight."""
-        last: dict[str, int] = {}
-        for name, use in self.order:
-            last[name] = max(last.get(name, 0), use)
-        return last
-
-    def variance(self, name: str, inverse_scale: Tensor | None) -> float:
-        """Mean over rows of |y - mean y|^2: what there is to explain."""
-        rows = [rows for (_, (weight, _)), rows in self.rows.items() if weight == name]
-        y = torch.cat(rows).double()
-        y = y if inverse_scale is None else y * inverse_scale
-        return float((y - y.mean(0)).square().sum(1).mean()) if len(y) else 0.0
-
-
-def sample(positions: int, most: int, key: Key, batch: int) -> Tensor:
-    """Which rows of a batch are looked at: at most so many, ascending, the same for the dense and the pruned run."""
-    if positions <= most:
-        return torch.arange(positions)
-    generator = torch.Generator().manual_seed(zlib.crc32(f"{key}/{batch}".encode()))
-    return torch.randperm(positions, generator=generator)[:most].sort().values
-
-
-# ---------------------------------------------------------------- the dense run
-
-
-def dense_targets(
-    graph: Graph, plan: Plan, batches: Sequence[Any], wanted: Mapping[str, Solvable], options: Options
-) -> Targets:
-    """The dense model's outputs at the wanted weights, the rows of them that the pruned model has.
-
-    Raises:
-        CalibrationError: for values that are not finite.
-    """
-    targets = Targets()
-    with at_rest(graph.model, graph.example, _added(wanted)) as runner:
-        most = _rows_of_batch(runner, plan, batches, wanted, options)
-        with progress("Dense outputs", total=len(batches)) as bar:
-            for number, batch in enumerate(batches):
-                _record(runner, plan, targets, (number, batch), wanted, most)
-                bar.advance()
-    targets.keeps_state = runner.keeps_state
-    targets.begin_at({name for name, weight in wanted.items() if weight.changed})
-    return targets
-
-
-def _record(
-    runner: Runner, plan: Plan, targets: Targets, numbered: tuple[int, Any], wanted: Mapping[str, Solvable], most: int
-) -> None:
-    number, batch = numbered
-    before: Key | None = None
-
-    def visit(product: Product) -> Tensor | None:
-        nonlocal before
-        name, key, call = product.name, (product.name, product.use), product.call
-        out = call.run() if product.branch is None or product.other is None else product.branch + product.other
-        if name in wanted:
-            positions = call.positions(out)
-            index = sample(positions, most, key, number).to(out.device)
-            rows = call.outputs(out, index)
-            kept = plan.kept.get(name, {}).get(call.reading.out)
-            rows = rows if kept is None else rows[:, torch.tensor(kept, device=out.device)]
-            if not torch.isfinite(rows).all():
-                raise CalibrationError(
-                    f"outputs on calibration inputs must be finite; found some of {name} in batch {number} that are "
-                    "not: check the inputs and the dense model"
-                )
-            targets.insert(key, before)
-            before = key
-            targets.rows[number, key] = rows.clone()
-            targets.positions[number, key] = positions
-        return out if product.branch is None else None
-
-    runner.run(batch, visit)
-
-
-def _added(wanted: Mapping[str, Solvable]) -> set[str]:
-    return {name for name, weight in wanted.items() if weight.added}
-
-
-def _rows_of_batch(
-    runner: Runner, plan: Plan, batches: Sequence[Any], wanted: Mapping[str, Solvable], options: Options
-) -> int:
-    """Rows that each batch may give, so that the targets of all of them fit into memory."""
-    bytes_of_row = 0
-
-    def visit(product: Product) -> None:
-        nonlocal bytes_of_row
-        weight = product.call.weight
-        if product.name in wanted:
-            kept = plan.kept.get(product.name, {}).get(product.call.reading.out)
-            outputs = weight.shape[product.call.reading.out] if kept is None else len(kept)
-            bytes_of_row += outputs * weight.element_size()
-
-    runner.run(batches[0], visit)
-    fitting = int(options.memory * 2**30 / max(1, bytes_of_row) / len(batches))
-    return max(64, min(options.rows // len(batches), fitting))
 
 
 # ---------------------------------------------------------------- the pruned run
@@ -204,7 +80,7 @@ class Reconstruction:
 
     def solve(self, batches: Sequence[Any]) -> dict[str, Solved]:
         """{weight: what it becomes}, in the order of the forward pass."""
-        with at_rest(self.model, self.graph.example, _added(self.wanted)) as runner:
+        with at_rest(self.model, self.graph.example, added_to_sums(self.wanted)) as runner:
             start = [partial(Coroutine[_Arrived], self._forward(runner, n, batch)) for n, batch in enumerate(batches)]
             keys = self._anew(start) if self.targets.keeps_state else self._together(start)
             with torch.inference_mode(), progress("Solving", total=len(self.targets.order)) as bar:

@@ -29,7 +29,7 @@ from torch_pruning.progress import progress
 from torch_pruning.recovery.calibration import as_batches
 from torch_pruning.recovery.moments import Moments
 from torch_pruning.recovery.observe import Product, at_rest
-from torch_pruning.recovery.reconstruct import sample
+from torch_pruning.recovery.targets import sample
 from torch_pruning.recovery.weights import Solvable, solvable_weights
 from torch_pruning.rules.call import CONTRACTED
 from torch_pruning.trace.tracer import Example
