@@ -15,7 +15,7 @@ import torch_pruning as tp
 
 
 class DefaultScale(nn.Module):
-    """Attention whose scores are divided by the root of the head dim behind the code's back, on top of a hidden layer."""
+    """Attention that divides scores by the root of the head dim behind the code's back, on top of a hidden layer."""
 
     def __init__(self) -> None:
         super().__init__()
