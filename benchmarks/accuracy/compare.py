@@ -1,38 +1,42 @@
-"""Accuracy against cost, on Fashion-MNIST: one command per table.
+"""Accuracy against cost, on Fashion-MNIST: before any training, and after the same short fine-tune for every method.
 
-Results go to benchmarks/results/accuracy.csv, row by row, so a run that was interrupted goes on where it stopped.
+python benchmarks/accuracy/compare.py run                       # all networks and seeds
+python benchmarks/accuracy/compare.py run --networks resnet20   # one table
+python benchmarks/accuracy/compare.py report                    # tables and figures of all that is there
 
-python benchmarks/accuracy/compare.py one-shot --network resnet20       # before any training
-python benchmarks/accuracy/compare.py tuned --network resnet20          # after a fixed short fine-tune
-python benchmarks/accuracy/compare.py report                            # tables and figures of all that is there
+Results go to benchmarks/results/accuracy.csv, row by row, so a run that was interrupted goes on where it stopped. One
+seed is finished for all networks before the next begins.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import csv
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
-from methods import METHODS, TUNED, Method, prune
+from methods import Case, fine_tune, methods_of, pruned
 from networks import NETWORKS
 from report import report
-from training import accuracy, dense, fashion_mnist, train
+from torch import nn
+from training import DENSE_STEPS, Data, accuracy, dense, fashion_mnist
+
+import torch_pruning as tp
 
 RESULTS = Path(__file__).parents[1] / "results" / "accuracy.csv"
-BUDGETS = (0.5, 0.25, 0.1)
-TUNING_STEPS = 150
-TUNING_RATE = 0.02
+BUDGETS = (0.1, 0.25, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Accuracies in percent on the 10,000 test images; `tuned` is empty before fine-tuning."""
+    """Accuracies in percent on the 10,000 test images, shares of the dense network's, processor seconds of pruning.
+
+    `before` fine-tuning is what no labels were needed for, unless the method trains before or between pruning.
+    """
 
     network: str
     dense_steps: int
@@ -40,38 +44,24 @@ class Row:
     method: str
     budget: float
     seed: int
-    accuracy: float
-    tuned: str
+    before: float
+    after: float
+    macs: float
+    parameters: float
     seconds: float
 
     @property
-    def key(self) -> tuple[str, ...]:
-        return self.network, str(self.dense_steps), self.method, str(self.budget), str(self.seed), str(bool(self.tuned))
-
-
-def done(path: Path) -> set[tuple[str, ...]]:
-    """The keys of the rows that are there."""
-    return {row.key for row in read(path)}
+    def key(self) -> tuple[str, str, float, int]:
+        return self.network, self.method, self.budget, self.seed
 
 
 def read(path: Path) -> list[Row]:
+    """All rows that are there."""
     if not path.is_file():
         return []
+    kinds = {"str": str, "int": int, "float": float}
     with path.open() as file:
-        return [
-            Row(
-                r["network"],
-                int(r["dense_steps"]),
-                float(r["dense"]),
-                r["method"],
-                float(r["budget"]),
-                int(r["seed"]),
-                float(r["accuracy"]),
-                r["tuned"],
-                float(r["seconds"]),
-            )
-            for r in csv.DictReader(file)
-        ]
+        return [Row(**{f.name: kinds[str(f.type)](line[f.name]) for f in fields(Row)}) for line in csv.DictReader(file)]
 
 
 def append(path: Path, row: Row) -> None:
@@ -84,50 +74,76 @@ def append(path: Path, row: Row) -> None:
         writer.writerow(asdict(row))
 
 
-def run(
-    network: str, steps: int, cases: Iterable[tuple[Method, float, int]], path: Path, *, tune: bool = False
-) -> None:
-    """Prune the dense network once for each case that is not done yet, measure, fine-tune if asked, measure again."""
-    data = fashion_mnist()
-    model = dense(network, data, steps=steps)
-    known = [row.dense for row in read(path) if (row.network, row.dense_steps) == (network, steps)]
-    before = known[0] if known else accuracy(model, data)
-    there = done(path)
-    for method, budget, seed in cases:
-        if (network, str(steps), method.name, str(budget), str(seed), str(tune)) in there:
-            continue
-        pruned = copy.deepcopy(model)
-        start = time.perf_counter()
-        prune(pruned, data, method, budget, seed)
-        seconds = time.perf_counter() - start
-        found = accuracy(pruned, data)
-        tuned = ""
-        if tune:
-            train(pruned, data, steps=TUNING_STEPS, rate=TUNING_RATE, seed=seed)
-            tuned = f"{accuracy(pruned, data):.2f}"
-        row = Row(
-            network, steps, round(before, 2), method.name, budget, seed, round(found, 2), tuned, round(seconds, 1)
+def cases(networks: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, Case]]:
+    """Network and case, a whole seed after another."""
+    for seed in seeds:
+        for network in networks:
+            for method in methods_of(network):
+                for budget in BUDGETS:
+                    yield network, Case(method, budget, seed)
+
+
+class Bench:
+    """The data and the dense networks, each loaded when it is first asked for."""
+
+    def __init__(self) -> None:
+        self.data: Data = fashion_mnist()
+        self._dense: dict[str, tuple[nn.Module, float]] = {}
+
+    def dense(self, network: str) -> tuple[nn.Module, float]:
+        """The trained network and its accuracy."""
+        if network not in self._dense:
+            model = dense(network, self.data)
+            self._dense[network] = model, accuracy(model, self.data)
+        return self._dense[network]
+
+    def measure(self, network: str, case: Case) -> Row:
+        """Prune, measure, fine-tune, measure."""
+        model, accuracy_of_dense = self.dense(network)
+        start = time.process_time()
+        small = pruned(model, self.data, case)
+        seconds = time.process_time() - start
+        x = self.data.test[:1]
+        (macs, parameters), (macs_left, parameters_left) = (tp.utils.count_ops_and_params(m, x) for m in (model, small))
+        before = accuracy(small, self.data)
+        fine_tune(small, self.data, case)
+        return Row(
+            network,
+            DENSE_STEPS[network],
+            round(accuracy_of_dense, 2),
+            case.method.name,
+            case.budget,
+            case.seed,
+            round(before, 2),
+            round(accuracy(small, self.data), 2),
+            round(macs_left / macs, 4),
+            round(parameters_left / parameters, 4),
+            round(seconds, 1),
         )
-        append(path, row)
-        print(f"{network} {budget} seed {seed} {method.name}: {found:.2f} {tuned}", file=sys.stderr, flush=True)
+
+
+def run(networks: Sequence[str], seeds: Sequence[int], path: Path) -> None:
+    """Every case that is not there yet."""
+    there = {row.key for row in read(path)}
+    bench = Bench()
+    for network, case in cases(networks, seeds):
+        if (network, case.method.name, case.budget, case.seed) not in there:
+            row = bench.measure(network, case)
+            append(path, row)
+            print(*asdict(row).values(), sep="  ", file=sys.stderr, flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("one-shot", "tuned", "report"))
-    parser.add_argument("--network", choices=list(NETWORKS), default="resnet20")
-    parser.add_argument("--steps", type=int, default=1000, help="of 128 images, of training the dense network")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS)
-    parser.add_argument("--first", type=int, help="only so many of the methods")
+    parser.add_argument("what", choices=("run", "report"))
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.what == "report":
         return report(read(options.out), options.out)
-    methods = (METHODS if options.what == "one-shot" else TUNED)[: options.first]
-    cases = [(m, budget, seed) for seed in range(options.seeds) for budget in options.budgets for m in methods]
-    run(options.network, options.steps, cases, options.out, tune=options.what == "tuned")
+    run(options.networks, options.seeds, options.out)
 
 
 if __name__ == "__main__":

@@ -1,82 +1,149 @@
-"""The methods that are compared: a criterion, who is ranked with whom, and what is recovered afterwards."""
+"""The methods that are compared: a criterion, who is ranked with whom, what is recovered, and how it is trained."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch.nn.functional as F
-from torch import Tensor, nn
-from training import Data
+from networks import NETWORKS
+from torch import nn
+from training import Data, Recipe, train
 
 import torch_pruning as tp
+
+TUNING_STEPS = 100
+TUNING_RATE = 0.02
+ITERATIONS = 3
+HESSIAN_IMAGES = 256  # one backward pass for each
+LASSO = 0.1  # strength of the penalty, for training as short as the fine-tuning
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """`importance` and `scope` as `tp.plan` takes them, `recovery` as `tp.prune` does."""
+    """`importance` and `scope` as `tp.plan` takes them, `recovery` as `tp.prune` does.
+
+    `training`: "after", one fine-tuning after all pruning; "between", a third of it after each of three steps;
+    "sparse", as "after", and before pruning as many steps of training with group lasso.
+    """
 
     importance: str
     scope: str
     recovery: str
+    training: str = "after"
 
     @property
     def name(self) -> str:
-        return f"{self.importance}, {self.scope}, {self.recovery}"
+        training = {"after": "", "between": ", in three steps", "sparse": ", group lasso training"}[self.training]
+        return f"{self.importance}, {self.scope}, {self.recovery}{training}"
 
 
-# Kinds of recovery on the same selection, and ours; then every criterion with batch norm, alone, with least squares.
-METHODS = (
-    *(Method("l2", "local", recovery) for recovery in ("none", "batch_norm", "mean", "least_squares")),
-    *(Method("reconstruction", scope, "least_squares") for scope in ("local", "cost")),
-    Method("reconstruction", "cost", "batch_norm"),
-    *(
-        Method(criterion, "local", recovery)
-        for recovery in ("batch_norm", "none", "least_squares")
-        for criterion in ("random", "l1", "bn_scale", "fpgm", "lamp", "taylor", "hessian", "activation")
-    ),
+BASELINE = "batch_norm"  # the usual practice, where there is a batch norm
+OURS = "least_squares"
+# What every network gets.
+CORE = (
+    Method("l2", "local", BASELINE),
+    Method("taylor", "local", BASELINE),
+    Method("random", "local", BASELINE),
+    Method("l2", "local", OURS),
+    Method("reconstruction", "local", OURS),
+    Method("reconstruction", "cost", OURS),
+    Method("l2", "local", BASELINE, "sparse"),
 )
-# For the fine-tuning, which costs more: the usual baselines with batch norm, and ours.
-TUNED = (
-    Method("random", "local", "batch_norm"),
-    Method("l2", "local", "batch_norm"),
-    Method("taylor", "local", "batch_norm"),
-    Method("reconstruction", "cost", "least_squares"),
+# More of them, for ResNet-20.
+MORE = (
+    Method("l2", "local", "none"),
+    Method("l2", "local", "mean"),
+    *(Method(criterion, "local", BASELINE) for criterion in ("l1", "bn_scale", "fpgm", "hessian")),
+    Method("lamp", "global", BASELINE),  # within one layer its order is that of L2
+    Method("l2", "local", BASELINE, "between"),
+    Method("reconstruction", "local", OURS, "between"),
 )
-OF_LOSS = {"taylor", "taylor_multivariate", "hessian"}
-OF_ACTIVATIONS = {"activation", "wanda", "fluctuation", "apoz"}
+OF_LOSS = {"taylor", "hessian"}
 
 
-def labelled(data: Data, seed: int, batch: int = 128) -> list[tuple[Tensor, Tensor]]:
-    """The calibration images with their labels, for criteria that look at the loss."""
-    images = data.calibration(seed, batch)
-    labels = data.calibration_labels(seed, batch)
-    return list(zip(images, labels, strict=True))
-
-
-def prune(model: nn.Module, data: Data, method: Method, budget: float, seed: int) -> None:
-    """Prune to a share of the MACs, in place."""
-    calibration = data.calibration(seed)
-    tp.prune(
-        model,
-        calibration[0][:1],
-        macs=budget,
-        importance=_importance(model, data, method, seed),
-        scope=method.scope,
-        seed=seed,
-        calibration=calibration,
-        recovery=method.recovery,
+def methods_of(network: str) -> tuple[Method, ...]:
+    """Those that a network is pruned by; without batch norms there is nothing to take anew."""
+    if any(isinstance(module, nn.BatchNorm2d) for module in NETWORKS[network]().modules()):
+        return CORE + MORE if network == "resnet20" else CORE
+    return tuple(
+        Method(m.importance, m.scope, "none" if m.recovery == BASELINE else m.recovery, m.training) for m in CORE
     )
 
 
-def _importance(model: nn.Module, data: Data, method: Method, seed: int) -> object:
-    """A name, or a criterion that has seen the calibration images in evaluation mode."""
-    if method.importance not in OF_LOSS | OF_ACTIVATIONS:
-        return method.importance
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One network to be pruned by one method to one share of its MACs."""
+
+    method: Method
+    budget: float
+    seed: int
+
+
+def pruned(model: nn.Module, data: Data, case: Case) -> nn.Module:
+    """A pruned copy, before the last fine-tuning."""
+    if case.method.training == "between":
+        return _in_steps(copy.deepcopy(model), data, case)
+    small = copy.deepcopy(_trained_sparsely(model, data, case.seed) if case.method.training == "sparse" else model)
+    calibration = data.calibration(case.seed)
+    tp.prune(
+        small,
+        calibration[0][:1],
+        macs=case.budget,
+        importance=_importance(small, data, case),
+        scope=case.method.scope,
+        seed=case.seed,
+        calibration=calibration,
+        recovery=case.method.recovery,
+    )
+    return small
+
+
+def fine_tune(model: nn.Module, data: Data, case: Case) -> None:
+    """What is left of the training that every method gets."""
+    steps = TUNING_STEPS // ITERATIONS if case.method.training == "between" else TUNING_STEPS
+    train(model, data, Recipe(steps, TUNING_RATE, case.seed))
+
+
+def _in_steps(model: nn.Module, data: Data, case: Case) -> nn.Module:
+    """The model after the last of three steps, each of which keeps the same share; training between them."""
+    calibration = data.calibration(case.seed)
+    pruner = tp.Pruner(
+        model,
+        calibration[0][:1],
+        macs=case.budget,
+        schedule=[case.budget ** (step / ITERATIONS) for step in range(1, ITERATIONS)] + [case.budget],
+        importance=case.method.importance,
+        scope=case.method.scope,
+        calibration=calibration,
+        recovery=case.method.recovery,
+    )
+    for step in pruner.steps(ITERATIONS):
+        if step.number < ITERATIONS:
+            train(model, data, Recipe(TUNING_STEPS // ITERATIONS, TUNING_RATE, 100 * step.number + case.seed))
+    return model
+
+
+@lru_cache(maxsize=1)  # budgets of one method follow each other
+def _trained_sparsely(model: nn.Module, data: Data, seed: int) -> nn.Module:
+    sparse = copy.deepcopy(model)
+    graph = tp.build_graph(sparse, [tp.Example(data.test[:1])])
+    regularizer = tp.Regularizer(graph, tp.GroupLassoPenalty(LASSO))
+    train(sparse, data, Recipe(TUNING_STEPS, TUNING_RATE, 1000 + seed), after_backward=regularizer.regularize)
+    return sparse.eval()
+
+
+def _importance(model: nn.Module, data: Data, case: Case) -> object:
+    """A name, or a criterion that has seen the calibration images with their labels in evaluation mode."""
+    name = case.method.importance
+    if name not in OF_LOSS:
+        return name
     model.eval()
-    with tp.importance.criterion(method.importance).observe(model) as criterion:
-        for images, labels in labelled(data, seed, batch=1 if method.importance == "hessian" else 128):
-            loss = F.cross_entropy(model(images), labels, reduction="sum")
-            if method.importance in OF_LOSS:
-                loss.backward()
-                model.zero_grad()
+    batch = 1 if name == "hessian" else 128
+    pairs = list(zip(data.calibration(case.seed, batch), data.calibration_labels(case.seed, batch), strict=True))
+    with tp.importance.criterion(name).observe(model) as criterion:
+        for images, labels in pairs[:HESSIAN_IMAGES]:
+            F.cross_entropy(model(images), labels, reduction="sum").backward()
+            model.zero_grad()
     return criterion

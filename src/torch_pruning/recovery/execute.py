@@ -93,8 +93,10 @@ def _wanted(found: Mapping[str, Solvable], options: Options) -> dict[str, Solvab
     if options.method not in ("mean", "least_squares") or not any(weight.changed for weight in found.values()):
         return {}
     chosen = {n: w for n, w in found.items() if w.changed or options.layers == "all"}
-    if not options.streams:
-        chosen = {n: replace(w, added=False) for n, w in chosen.items()}
+    if not options.streams:  # a term that is judged alone knows nothing of what becomes of the sum
+        chosen = {n: replace(w, added=False, limits=None) if w.added else w for n, w in chosen.items()}
+    if not options.clamps or options.method == "mean":
+        chosen = {n: replace(w, limits=None) for n, w in chosen.items()}
     return chosen if options.may_add_biases else {n: replace(w, module=None) for n, w in chosen.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -37,6 +37,17 @@ class Moments:
             self.e += sum_e
         self.ee = self.ee.to(e.device) + e.to(double).square().sum()
         self.count += x.shape[1]
+
+    def with_errors(self, rows: Iterable[tuple[Tensor, Tensor]]) -> Moments:
+        """The moments of the same x with other e; nothing that is about x alone is summed again."""
+        other = Moments()
+        other.count, other.xx, other.x = self.count, self.xx, self.x
+        other.ex, other.e, other.ee = torch.zeros_like(self.ex), torch.zeros_like(self.e), torch.zeros_like(self.ee)
+        for x, e in rows:
+            other.ex += (e.mT @ x).to(other.ex)
+            other.e += e.sum(1, keepdim=True).mT.to(other.e)
+            other.ee += e.to(other.ee.dtype).square().sum()
+        return other
 
     def centred(self) -> tuple[Tensor, Tensor]:
         """(xx, ex) about the means, as sums: what is left to explain once an intercept is free."""

@@ -7,8 +7,9 @@ weight is told by the identity of its tensor; one that is computed first (weight
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import torch
@@ -27,7 +28,7 @@ _SUMS = ("aten::add", "aten::add_")
 class Product:
     """One product with a weight of the model. `use` counts those with the same weight in this run.
 
-    With `other`, what it is judged by is not its own output but the sum of `branch` and `other`: `branch` is the
+    With `branch`, what it is judged by is not its own output but that, or the sum of it and `other`: `branch` is the
     output, or what the batch norm `norm` makes of it.
     """
 
@@ -47,8 +48,14 @@ class Product:
         scale: Tensor = (variance + eps).rsqrt()
         return scale if weight is None else scale * weight
 
+    def judged(self) -> Tensor:
+        """What it is judged by."""
+        if self.branch is None:
+            return self.call.run()
+        return self.branch if self.other is None else self.branch + self.other
+
     def behind(self, out: Tensor) -> Tensor:
-        """What becomes of the product's output before it is added."""
+        """What becomes of the product's output before it is judged, or added."""
         return out if self.norm is None else torch.batch_norm(out, *self.norm[1:])
 
 
@@ -57,10 +64,10 @@ Visitor: TypeAlias = Callable[[Product], Tensor | None]
 
 
 class _Products(TorchDispatchMode):
-    def __init__(self, names: Mapping[int, str], added: Collection[str], visit: Visitor) -> None:
+    def __init__(self, names: Mapping[int, str], places: Mapping[str, str], visit: Visitor) -> None:
         super().__init__()
         self.names = names
-        self.added = added
+        self.places = places
         self.visit = visit
         self.seen: dict[str, int] = {}
         self.branches: dict[int, tuple[Tensor, Product]] = {}
@@ -74,7 +81,7 @@ class _Products(TorchDispatchMode):
         if self.branches:
             base = func.name().partition(".")[0]
             if base == _NORM and (found := self.branches.pop(id(args[0]), None)):
-                return self._remember(func(*args, **kwargs), replace(found[1], norm=args))
+                return self._normed(func(*args, **kwargs), replace(found[1], norm=args))
             if base in _SUMS:
                 self._sum(args)
         return func(*args, **kwargs)
@@ -82,10 +89,16 @@ class _Products(TorchDispatchMode):
     def _product(self, name: str, call: Call) -> Tensor:
         use = self.seen[name] = self.seen.get(name, -1) + 1
         product = Product(name, use, call)
-        if name in self.added:
+        if name in self.places:
             return self._remember(call.run(), product)
         out = self.visit(product)
         return call.run() if out is None else out
+
+    def _normed(self, out: Tensor, product: Product) -> Tensor:
+        if self.places[product.name] == "sum":
+            return self._remember(out, product)
+        new = self.visit(replace(product, branch=out))
+        return out if new is None else new
 
     def _remember(self, out: Tensor, product: Product) -> Tensor:
         self.branches[id(out)] = out, product
@@ -103,8 +116,8 @@ class _Products(TorchDispatchMode):
 class Runner:
     """Forward passes of a model over batches, under `at_rest`. Batches stay as they are."""
 
-    def __init__(self, model: nn.Module, example: Example, added: Collection[str]) -> None:
-        self.added = added
+    def __init__(self, model: nn.Module, example: Example, places: Mapping[str, str]) -> None:
+        self.places = places
         self.keeps_state = False  # whether forward puts anything onto a module, that one run could leave to another
         self.model = model
         self.example = example
@@ -114,7 +127,7 @@ class Runner:
         """One pass, in inference mode, with every product shown to `visit`."""
         inputs = copied(batch, lambda name, tensor: tensor.detach().clone())
         before = self._attributes()
-        with torch.inference_mode(), _Products(self.names, self.added, visit):
+        with torch.inference_mode(), _Products(self.names, self.places, visit):
             self.example.call(self.model, inputs)
         after = self._attributes()
         same = before.keys() == after.keys() and all(after[key] is item for key, item in before.items())
@@ -130,13 +143,14 @@ class Runner:
 
 
 @contextlib.contextmanager
-def at_rest(model: nn.Module, example: Example, added: Collection[str] = ()) -> Iterator[Runner]:
-    """The model in evaluation mode; products with weights of `added` are visited where they are added to something.
+def at_rest(model: nn.Module, example: Example, places: Mapping[str, str] = MappingProxyType({})) -> Iterator[Runner]:
+    """The model in evaluation mode; products with weights in `places` are visited behind their batch norm ("norm") or
+    where they are added to something ("sum").
 
     Modes, attributes, buffers and the random state come back as they were.
     """
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    runner = Runner(model, example, added)
+    runner = Runner(model, example, places)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_random_state())
         stack.enter_context(_fast_path_off())

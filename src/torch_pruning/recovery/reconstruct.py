@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from torch_pruning.graph.graph import Graph
 from torch_pruning.progress import progress
+from torch_pruning.recovery.clamps import Rows, within_limits
 from torch_pruning.recovery.coroutine import Coroutine
-from torch_pruning.recovery.moments import Moments
+from torch_pruning.recovery.moments import Moments, pooled
 from torch_pruning.recovery.observe import Product, Runner, at_rest
 from torch_pruning.recovery.options import Options
 from torch_pruning.recovery.readings import Call
 from torch_pruning.recovery.solve import Solution, least_squares, mean_shift
-from torch_pruning.recovery.targets import Key, Targets, added_to_sums, sample
+from torch_pruning.recovery.targets import Key, Targets, places_of, sample
 from torch_pruning.recovery.weights import Solvable
 
 
@@ -58,7 +59,23 @@ class _Arrived:
     x: Tensor  # [G, N, I]
     e: Tensor  # [G, N, O]
     call: Call
+    target: Tensor  # [N, G * O]
+    scale: Tensor | None
     inverse_scale: Tensor | None
+
+    def rows(self, limits: tuple[float, float]) -> Rows:
+        """The same in view of a clamp behind."""
+        groups = self.x.shape[0]
+        one = torch.ones((), dtype=self.e.dtype, device=self.e.device)
+        scale, inverse = (
+            one if s is None else s.view(groups, 1, -1).to(self.e) for s in (self.scale, self.inverse_scale)
+        )
+        return Rows(self.x, self.e, _grouped(self.target, groups).to(self.e), scale, inverse, limits)
+
+
+def _grouped(rows: Tensor, groups: int) -> Tensor:
+    """[N, G * O] -> [G, N, O]"""
+    return rows.view(len(rows), groups, -1).transpose(0, 1)
 
 
 class Reconstruction:
@@ -80,7 +97,7 @@ class Reconstruction:
 
     def solve(self, batches: Sequence[Any]) -> dict[str, Solved]:
         """{weight: what it becomes}, in the order of the forward pass."""
-        with at_rest(self.model, self.graph.example, added_to_sums(self.wanted)) as runner:
+        with at_rest(self.model, self.graph.example, places_of(self.wanted)) as runner:
             start = [partial(Coroutine[_Arrived], self._forward(runner, n, batch)) for n, batch in enumerate(batches)]
             keys = self._anew(start) if self.targets.keeps_state else self._together(start)
             with torch.inference_mode(), progress("Solving", total=len(self.targets.order)) as bar:
@@ -104,22 +121,20 @@ class Reconstruction:
         call, target = product.call, self.targets.rows[number, key]
         index = sample(self.targets.positions[number, key], len(target), key, number).to(call.x.device)
         x = call.rows(index)
-        matrix = call.matrix()
-        inverse = None
-        if product.branch is not None and product.other is not None:
-            e = target - call.outputs(product.branch, index) - call.outputs(product.other, index)
-            scale = product.scale
-            if scale is not None:
-                seen = scale.abs() > 1e-3 * scale.abs().max()
-                inverse = torch.where(seen, 1 / scale, torch.zeros_like(scale))
-                e = e * inverse
-            e = e.view(len(target), matrix.shape[0], -1).transpose(0, 1)
-        else:
-            y = target.view(len(target), matrix.shape[0], -1).transpose(0, 1)  # (groups, rows, outputs)
-            e = y.to(x) - x @ matrix.mT
+        groups = len(x)
+        if product.branch is None:
+            matrix = call.matrix()
+            e = _grouped(target, groups).to(x) - x @ matrix.mT
             if call.bias is not None:
-                e = e - call.bias.view(matrix.shape[0], 1, -1)
-        return _Arrived(key, x, e, call, inverse)
+                e = e - call.bias.view(groups, 1, -1)
+            return _Arrived(key, x, e, call, target, None, None)
+        e, inverse = target - call.outputs(product.judged(), index), None
+        scale = product.scale
+        if scale is not None:
+            seen = scale.abs() > 1e-3 * scale.abs().max()
+            inverse = torch.where(seen, 1 / scale, torch.zeros_like(scale))
+            e = e * inverse
+        return _Arrived(key, x, _grouped(e, groups), call, target, scale, inverse)
 
     def _result(self, product: Product) -> Tensor | None:
         solved = self.solved.get(product.name)
@@ -181,11 +196,12 @@ class Reconstruction:
             fit.add(item.x[:, :border], item.e[:, :border])
             held_out.add(item.x[:, border:], item.e[:, border:])
         if use == self.last_use[name]:
-            self.solved[name] = self._solve(name, arrived[0])
+            self.solved[name] = self._solve(name, arrived)
             del self.moments[name]
 
-    def _solve(self, name: str, arrived: _Arrived) -> Solved:
-        call = arrived.call
+    def _solve(self, name: str, arrived: Sequence[_Arrived]) -> Solved:
+        """The weight on its moments; `arrived` are the batches of its last use."""
+        call, limits = arrived[0].call, self.wanted[name].limits
         fit, held_out = self.moments[name]
         shifts = self.wanted[name].shifts
         found: Solution | None
@@ -193,10 +209,12 @@ class Reconstruction:
             found = mean_shift(fit, held_out) if shifts else None
         else:
             found = least_squares(fit, held_out, shifts, self.options.strengths)
+            if found is not None and limits is not None:
+                found = within_limits(found, pooled([fit, held_out]), [item.rows(limits) for item in arrived], shifts)
         if found is None:
             return Solved(name, None, None, 0.0, fit.count + held_out.count, 1.0, 1.0, 1.0, 1.0)
         matrix = (call.matrix().double() + found.change).to(call.weight.dtype)
-        variance = self.targets.variance(name, arrived.inverse_scale) or 1.0
+        variance = self.targets.variance(name, arrived[0].inverse_scale) or 1.0
         losses = [loss / variance for loss in (found.before, found.after, found.held_out_before, found.held_out_after)]
         return Solved(
             name,

@@ -49,7 +49,7 @@ def least_squares(
         return None
     strength = strengths[0]
     if fit.count and held_out.count and len(strengths) > 1:
-        losses = [held_out.loss(*_change(fit, s, shifts)) for s in strengths]
+        losses = [held_out.loss(*fitted(fit, s, shifts)) for s in strengths]
         best = min(losses)
         # Of strengths that do as well, the strongest: the change that asks for least.
         strength = max(s for s, loss in zip(strengths, losses, strict=True) if loss <= best + 1e-9 * abs(best))
@@ -57,7 +57,7 @@ def least_squares(
         judged = (nothing / held_out.count, best / held_out.count)
     else:
         judged = (float("nan"), float("nan"))
-    return _solution(whole, _change(whole, strength, shifts), strength, judged)
+    return _solution(whole, fitted(whole, strength, shifts), strength, judged)
 
 
 def mean_shift(fit: Moments, held_out: Moments) -> Solution | None:
@@ -81,7 +81,8 @@ def _nothing(moments: Moments) -> tuple[Tensor, Tensor]:
     return torch.zeros_like(moments.ex), torch.zeros_like(moments.e)
 
 
-def _change(moments: Moments, strength: float, shifts: bool) -> tuple[Tensor, Tensor]:
+def fitted(moments: Moments, strength: float, shifts: bool) -> tuple[Tensor, Tensor]:
+    """(change, shift) for this strength."""
     xx, ex = moments.centred() if shifts else (moments.xx, moments.ex)
     change = ridge(xx, ex, strength)
     shift = (moments.e - change @ moments.x.mT) / moments.count if shifts else torch.zeros_like(moments.e)

@@ -107,7 +107,7 @@ def dense_targets(
         CalibrationError: for values that are not finite.
     """
     recording = _Recording(plan, wanted, output_factors(graph, plan))
-    with at_rest(graph.model, graph.example, added_to_sums(wanted)) as runner:
+    with at_rest(graph.model, graph.example, places_of(wanted)) as runner:
         recording.most = _rows_of_batch(runner, plan, batches, wanted, options)
         with progress("Dense outputs", total=len(batches)) as bar:
             for number, batch in enumerate(batches):
@@ -133,14 +133,13 @@ class _Recording:
 
         def visit(product: Product) -> Tensor | None:
             nonlocal before
-            summed = product.branch is not None and product.other is not None
-            out = product.branch + product.other if summed else product.call.run()  # type: ignore[operator]
+            out = product.judged()
             if product.name in self.wanted:
                 key = product.name, product.use
                 self.targets.insert(key, before)
                 before = key
                 self._take(number, product, out, self._outputs(product, runner.names))
-            return None if summed else out
+            return out if product.branch is None else None
 
         runner.run(batch, visit)
 
@@ -163,9 +162,9 @@ class _Recording:
         self.targets.positions[number, key] = positions
 
 
-def added_to_sums(wanted: Mapping[str, Solvable]) -> set[str]:
-    """The weights that are judged by the sum which their outputs go into."""
-    return {name for name, weight in wanted.items() if weight.added}
+def places_of(wanted: Mapping[str, Solvable]) -> dict[str, str]:
+    """Where the outputs of weights are judged, if not where they come out."""
+    return {name: weight.place for name, weight in wanted.items() if weight.place is not None}
 
 
 def _rows_of_batch(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -17,21 +18,38 @@ from torch_pruning.trace.substitute import named_tensors
 _ATTENTION = "torch.multi_head_attention_forward"
 _OUT_WEIGHT, _OUT_BIAS = (11, "out_proj_weight"), (12, "out_proj_bias")
 _BATCH_NORM = "aten.batch_norm"
+# By the op's name without overload and "in place": the least and the most that it lets through when called as it is
+# with these further arguments.
+_CLAMPS: dict[str, Callable[..., tuple[float, float]]] = {
+    "aten.relu": lambda: (0.0, math.inf),
+    "aten.relu6": lambda: (0.0, 6.0),
+    "aten.hardtanh": lambda low=-1.0, high=1.0: (low, high),
+    "aten.clamp_min": lambda low: (low, math.inf),
+}
 _SUMS = ("aten.add.Tensor", "aten.add_.Tensor")
 
 
 @dataclass(frozen=True, slots=True)
 class Solvable:
     """A weight that products alone read. A shift of the outputs goes into `bias`, is taken from `running_mean` of the
-    batch norm behind, or into a bias that `module` gets, in this order; `changed` says that its inputs lose units,
-    `added` that its outputs, or what a batch norm makes of them, go into a sum and nowhere else."""
+    batch norm behind, or into a bias that `module` gets, in this order; `changed` says that its inputs lose units.
+
+    `normed`: its outputs go into a batch norm and nowhere else; `added`: they, or what that makes of them, go into a
+    sum and nowhere else; `limits`: what comes of all this goes into a clamp to (low, high) and nowhere else."""
 
     name: str
     changed: bool
     bias: str | None = None
     running_mean: str | None = None
     module: str | None = None
+    normed: bool = False
     added: bool = False
+    limits: tuple[float, float] | None = None
+
+    @property
+    def place(self) -> str | None:
+        """Where its outputs are judged: behind a "norm", in a "sum", or where they come out."""
+        return "sum" if self.added else "norm" if self.normed and self.limits else None
 
     @property
     def shifts(self) -> bool:
@@ -67,30 +85,54 @@ def solvable_weights(graph: Graph, losing: Collection[str]) -> tuple[dict[str, S
         bias = _bias(value, uses)
         mean = _running_mean(uses, readers) if bias is None else None
         found[name] = Solvable(name, name in losing, bias, mean, modules.get(name) if bias is None else None)
-    for name in _added(graph, found, readers):
-        found[name] = replace(found[name], added=True)
+    found.update(_judged(graph, found, readers))
     return found, refused
 
 
-def _added(graph: Graph, found: Mapping[str, Solvable], readers: Mapping[int, list[Call]]) -> Iterable[str]:
-    """The weights whose outputs are one term of a sum; of two such terms the later, which can make up for the other."""
-    weight_of_sum: dict[int, str] = {}
+def _judged(
+    graph: Graph, found: Mapping[str, Solvable], readers: Mapping[int, list[Call]]
+) -> Iterator[tuple[str, Solvable]]:
+    """The weights with where their outputs go; of two terms of a sum the later, which can make up for the other."""
+    program = graph.programs[0].program
+    handed_out = {value.index for value in program.outputs}
+    at: dict[int, Solvable] = {}
     for call in graph.programs[0].calls:
         weight = next((v.name for v in call.inputs() if v.kind == "state" and v.name in found), None)
-        uses = readers.get(graph.programs[0].program.state[weight].index, []) if weight else []
+        uses = readers.get(program.state[weight].index, []) if weight else []
         if weight is None or len(uses) != 1 or call.op == _ATTENTION or uses[0] is not call:
             continue
         value = call.results()[0]
         after = _only_reader(value, readers)
-        if after is not None and after.op.startswith(_BATCH_NORM) and after.args[0] is value:
+        normed = after is not None and after.op.startswith(_BATCH_NORM) and after.args[0] is value
+        if after is not None and normed:
             value = after.results()[0]
             after = _only_reader(value, readers)
-        if after is not None and after.op in _SUMS and not after.kwargs and len(after.args) == 2:
-            left, right = after.args
-            alike = isinstance(left, Value) and isinstance(right, Value) and left.shape == right.shape
-            if alike and left is not right and "state" not in (left.kind, right.kind):
-                weight_of_sum[after.results()[0].index] = weight
-    return weight_of_sum.values()
+        added = after is not None and _adds(after)
+        if after is not None and added:
+            value = after.results()[0]
+            after = _only_reader(value, readers)
+        limits = None if after is None or value.index in handed_out else _limits(after)
+        at[value.index] = replace(found[weight], normed=normed, added=added, limits=limits)
+    return ((weight.name, weight) for weight in at.values())
+
+
+def _limits(call: Call) -> tuple[float, float] | None:
+    """The least and the most that a clamp lets through; None for any other op."""
+    name = ".".join(call.op.split(".")[:2]).removesuffix("_")  # aten.relu_.default -> aten.relu
+    arguments = (*call.args[1:], *call.kwargs.values())
+    if name not in _CLAMPS or not all(isinstance(argument, (int, float)) for argument in arguments):
+        return None
+    low, high = _CLAMPS[name](*arguments)
+    return float(low), float(high)
+
+
+def _adds(call: Call) -> bool:
+    """Whether it is the plain sum of two tensors that were computed."""
+    if call.op not in _SUMS or call.kwargs or len(call.args) != 2:
+        return False
+    left, right = call.args
+    alike = isinstance(left, Value) and isinstance(right, Value) and left.shape == right.shape
+    return alike and left is not right and "state" not in (left.kind, right.kind)
 
 
 def _only_reader(value: Value, readers: Mapping[int, list[Call]]) -> Call | None:
