@@ -6,6 +6,8 @@ stock layer to this one: the same object, parameter names and numbers, with `num
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -55,11 +57,12 @@ class FreeMultiheadAttention(nn.MultiheadAttention):
         if query.is_nested:
             return self._nested(query, attn_mask), None
         batched = query.dim() == 3
+        same = query is key and key is value
         if not batched:
             query, key, value = query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0)
         elif not self.batch_first:
             query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
-        q, k, v = self._projected(query, key, value)  # (batch, heads, tokens, head_dim)
+        q, k, v = self._projected(*([query] * 3 if same else (query, key, value)))  # (batch, heads, tokens, head_dim)
         # The stock layer, too, takes the mask at its word that it is causal, where it can.
         causal = is_causal and key_padding_mask is None and not need_weights
         mask = None if causal else self._mask(q, k, attn_mask, key_padding_mask, batched)
@@ -83,19 +86,24 @@ class FreeMultiheadAttention(nn.MultiheadAttention):
         return torch.matmul(weights, v), weights
 
     def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
-        width = self.num_heads * self.head_dim
-        if self.in_proj_weight is not None:
-            weights = self.in_proj_weight.split(width)
-        else:
-            weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
-        biases = (None, None, None) if self.in_proj_bias is None else self.in_proj_bias.split(width)
-        q, k, v = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True))
+        q, k, v = self._products(query, key, value)
         if self.bias_k is not None and self.bias_v is not None:
             k = torch.cat([k, self.bias_k.expand(k.shape[0], -1, -1)], dim=1)
             v = torch.cat([v, self.bias_v.expand(v.shape[0], -1, -1)], dim=1)
         if self.add_zero_attn:
             k, v = F.pad(k, (0, 0, 0, 1)), F.pad(v, (0, 0, 0, 1))
         return [x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2) for x in (q, k, v)]
+
+    def _products(self, query: Tensor, key: Tensor, value: Tensor) -> Sequence[Tensor]:
+        width = self.num_heads * self.head_dim
+        if self.in_proj_weight is None:
+            weights: Sequence[Tensor] = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+        elif query is key and key is value:
+            return F.linear(query, self.in_proj_weight, self.in_proj_bias).split(width, -1)
+        else:
+            weights = self.in_proj_weight.split(width)
+        biases = (None, None, None) if self.in_proj_bias is None else self.in_proj_bias.split(width)
+        return [F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
 
     def _mask(
         self, q: Tensor, k: Tensor, attn_mask: Tensor | None, padding: Tensor | None, batched: bool

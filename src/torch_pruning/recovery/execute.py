@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
 from torch_pruning.errors import StalePlanError
+from torch_pruning.graph.graph import Graph
 from torch_pruning.planning import execute as planning
+from torch_pruning.planning.check import traced_anew
 from torch_pruning.planning.plan import Plan
 from torch_pruning.recovery.apply import undone_on_error, write
 from torch_pruning.recovery.calibration import as_batches
+from torch_pruning.recovery.heads import MatchedHeads, match_heads, turned_tensors
 from torch_pruning.recovery.normalisation import reestimate_batch_norm
 from torch_pruning.recovery.options import Options
+from torch_pruning.recovery.outputs import Turn
 from torch_pruning.recovery.reconstruct import Reconstruction, Solved
+from torch_pruning.recovery.scores import Source, find_scores
 from torch_pruning.recovery.targets import dense_targets
 from torch_pruning.recovery.weights import Refused, Solvable, losing_inputs, solvable_weights
 
 
 @dataclass(frozen=True, slots=True)
 class RecoveryReport:
-    """What was done: weights solved for, in the order of the forward pass; weights left alone; batch norms taken
-    anew."""
+    """What was done: weights solved for, in the order of the forward pass; queries and keys whose head dims were
+    combined; weights left alone; batch norms taken anew."""
 
     method: str
     solved: tuple[Solved, ...] = ()
+    heads: tuple[MatchedHeads, ...] = ()
     refused: tuple[Refused, ...] = ()
     batch_norms: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """One line per weight: the share of its outputs' variance that was wrong before and after."""
-        lines = [f"{row.weight}: {row.before:.2%} -> {row.after:.2%} of the outputs' variance" for row in self.solved]
+        lines = [f"{row.query} x {row.key}: {row.before:.2%} -> {row.after:.2%} of the scores" for row in self.heads]
+        lines += [f"{row.weight}: {row.before:.2%} -> {row.after:.2%} of the outputs' variance" for row in self.solved]
         lines += [f"{row.name}: left alone, {row.reason}" for row in self.refused]
         if self.batch_norms:
             lines.append(f"batch norm statistics of {len(self.batch_norms)} layers")
@@ -70,12 +77,17 @@ def execute(
     found, refused = solvable_weights(graph, losing)
     # Outputs that stay in one lane and go in another have no order that the dense outputs could be brought into.
     wanted = _wanted({n: w for n, w in found.items() if n in losing or n not in plan.blocks}, chosen)
-    targets = dense_targets(graph, plan, batches, wanted, chosen) if wanted else None
-    report = RecoveryReport(method, refused=tuple(refused) if wanted else ())
+    turns, heads, unmatched = _turns(graph, plan, batches, chosen)
+    by_name = {source.weight: some for source, some in turns.items()}
+    targets = dense_targets(graph, plan, batches, wanted, chosen, by_name) if wanted else None
+    turned = turned_tensors(graph.model, plan, turns)
+    report = RecoveryReport(method, heads=tuple(heads), refused=(*(refused if wanted else ()), *unmatched))
 
     def recover(model: nn.Module) -> None:
         nonlocal report
         with undone_on_error(model) as writer:
+            for name, tensor in turned.items():
+                writer.put(name, tensor)
             if targets is not None:
                 solved = Reconstruction(model, graph, targets, wanted, chosen).solve(batches)
                 write(writer, solved, wanted, graph, optimizer)
@@ -86,6 +98,18 @@ def execute(
 
     planning.execute(plan, None, optimizer, check=True, then=recover)
     return report
+
+
+def _turns(
+    graph: Graph, plan: Plan, batches: Sequence[Any], options: Options
+) -> tuple[dict[Source, list[Turn]], list[MatchedHeads], list[Refused]]:
+    """How queries and keys that lose head dims are combined, what comes of it, and where they are left as they are."""
+    if options.method != "least_squares" or not options.scores:
+        return {}, [], []
+    inferred = traced_anew(plan, graph, graph.model) if graph.executed else graph.programs[0]
+    found, unmatched = find_scores(inferred, plan)
+    turns, heads = match_heads(graph, plan, found, batches, options)
+    return turns, heads, [Refused(row.where, f"its scores lose head dims, and {row.reason}") for row in unmatched]
 
 
 def _wanted(found: Mapping[str, Solvable], options: Options) -> dict[str, Solvable]:

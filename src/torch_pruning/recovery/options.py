@@ -19,6 +19,7 @@ class Options:
     `layers`: "consumers" solves for weights whose inputs lose units, "all" for every other one too. `streams`:
     outputs that are added to something are judged by the sum, so that they make up for errors of the other term.
     `clamps`: outputs that a ReLU takes are judged by what it lets through: what it cuts off need only be cut off.
+    `scores`: of queries and keys that lose head dims, those directions stay that their products need most.
     `rows`: how many rows (pixels, tokens) of all batches together are looked at, fewer where the dense outputs would
     take more than `memory` GiB. `held_out`: the share of them on which the ridge `strengths` are compared.
     `new_biases`: whether a layer without a bias, of torch's own, may get one; None is yes for "mean", which can do
@@ -38,6 +39,7 @@ class Options:
     batch_norm: bool | None = None
     streams: bool = True
     clamps: bool = True
+    scores: bool = True
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:

@@ -12,43 +12,14 @@ from torch import Tensor
 
 from torch_pruning.errors import CalibrationError
 from torch_pruning.graph.graph import Graph
-from torch_pruning.planning.plan import Plan, counts_of
+from torch_pruning.planning.plan import Plan
 from torch_pruning.progress import progress
 from torch_pruning.recovery.observe import Product, Runner, at_rest
 from torch_pruning.recovery.options import Options
+from torch_pruning.recovery.outputs import Outputs, Turn, output_factors
 from torch_pruning.recovery.weights import Solvable
 
 Key: TypeAlias = tuple[str, int]  # weight, number of its use in a forward pass
-
-
-def output_factors(graph: Graph, plan: Plan) -> dict[str, Tensor]:
-    """{tensor: factor of each of its outputs} of what repairs scale so that an op behind it comes out right: there the
-    pruned model's outputs are meant to differ from the dense ones by this factor."""
-    factors: dict[str, Tensor] = {}
-    for repair in graph.repairs if plan.choice is not None else ():
-        change = repair.change(counts_of(plan.choice or {}))
-        if repair.behind or change == 1.0:
-            continue
-        for target in repair.targets:
-            size = graph.axes[target.tensor][target.dim].size
-            factor = factors.setdefault(target.tensor, torch.ones(size, dtype=torch.float64))
-            factor[list(target.positions)] *= change**repair.power
-    return factors
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """How rows of the dense model's outputs become those that the pruned one should give: which of them stay, and the
-    factor that repairs have put on each."""
-
-    kept: Tensor | None = None
-    factors: Tensor | None = None
-
-    def of(self, rows: Tensor) -> Tensor:
-        """[N, outputs] -> [N, outputs that stay]"""
-        if self.factors is not None:
-            rows = rows * self.factors.to(rows)
-        return rows if self.kept is None else rows[:, self.kept.to(rows.device)]
 
 
 @dataclass(slots=True)
@@ -99,14 +70,20 @@ def sample(positions: int, most: int, key: Key, batch: int) -> Tensor:
 
 
 def dense_targets(
-    graph: Graph, plan: Plan, batches: Sequence[Any], wanted: Mapping[str, Solvable], options: Options
+    graph: Graph,
+    plan: Plan,
+    batches: Sequence[Any],
+    wanted: Mapping[str, Solvable],
+    options: Options,
+    turns: Mapping[str, Sequence[Turn]],
 ) -> Targets:
-    """The dense model's outputs at the wanted weights, the rows of them that the pruned model has.
+    """The dense model's outputs at the wanted weights, the rows of them that the pruned model has; those of some
+    weights are combined by `turns`.
 
     Raises:
         CalibrationError: for values that are not finite.
     """
-    recording = _Recording(plan, wanted, output_factors(graph, plan))
+    recording = _Recording(plan, wanted, output_factors(graph, plan), turns)
     with at_rest(graph.model, graph.example, places_of(wanted)) as runner:
         recording.most = _rows_of_batch(runner, plan, batches, wanted, options)
         with progress("Dense outputs", total=len(batches)) as bar:
@@ -125,6 +102,7 @@ class _Recording:
     plan: Plan
     wanted: Mapping[str, Solvable]
     factors: Mapping[str, Tensor]
+    turns: Mapping[str, Sequence[Turn]]
     most: int = 0
     targets: Targets = field(default_factory=Targets)
 
@@ -146,7 +124,8 @@ class _Recording:
     def _outputs(self, product: Product, names: Mapping[int, str]) -> Outputs:
         kept = self.plan.kept.get(product.name, {}).get(product.call.reading.out)
         scaled = product.name if product.norm is None else names.get(id(product.norm[1]), "")
-        return Outputs(None if kept is None else torch.tensor(kept), self.factors.get(scaled))
+        turns = self.turns.get(product.name, ())
+        return Outputs(None if kept is None else torch.tensor(kept), self.factors.get(scaled), turns)
 
     def _take(self, number: int, product: Product, out: Tensor, outputs: Outputs) -> None:
         call, key = product.call, (product.name, product.use)

@@ -16,7 +16,8 @@ from torch_pruning.trace.program import Call, Value
 from torch_pruning.trace.substitute import named_tensors
 
 _ATTENTION = "torch.multi_head_attention_forward"
-_OUT_WEIGHT, _OUT_BIAS = (11, "out_proj_weight"), (12, "out_proj_bias")
+# Arguments of attention that are the weight and bias of a product.
+_PROJECTIONS = (((11, "out_proj_weight"), (12, "out_proj_bias")), ((5, "in_proj_weight"), (6, "in_proj_bias")))
 _BATCH_NORM = "aten.batch_norm"
 # By the op's name without overload and "in place": the least and the most that it lets through when called as it is
 # with these further arguments.
@@ -157,15 +158,17 @@ def _product(call: Call, value: Value) -> Reading | None:
 
 
 def _only_products(value: Value, readers: list[Call]) -> Reading | str | None:
-    """What the readers all do; the output projection of attention counts as linear, for that is what it comes to."""
-    kinds = {
-        "linear" if call.op == _ATTENTION and _projects_out(call, value) else _product(call, value) for call in readers
-    }
+    """What the readers all do; projections of attention count as linear, for that is what they come to."""
+    kinds = {"linear" if _projection(call, value) else _product(call, value) for call in readers}
     return kinds.pop() if len(kinds) == 1 else None
 
 
-def _projects_out(call: Call, value: Value) -> bool:
-    return _argument(call, _OUT_WEIGHT) is value and call.inputs().count(value) == 1
+def _projection(call: Call, value: Value) -> tuple[int, str] | None:
+    """Where attention takes the bias for this weight: of its outputs, or of self-attention's inputs, all in one."""
+    if call.op != _ATTENTION or call.inputs().count(value) != 1:
+        return None
+    alone = call.args[0] is call.args[1] is call.args[2]
+    return next((bias for weight, bias in _PROJECTIONS[: 2 if alone else 1] if _argument(call, weight) is value), None)
 
 
 def _argument(call: Call, position_and_name: tuple[int, str]) -> object:
@@ -185,8 +188,9 @@ def _bias(value: Value, uses: list[Call]) -> str | None:
     found: set[str] = set()
     for call in uses:
         reading = _product(call, value)
+        projection = _projection(call, value)
         if reading is None:
-            bias = _argument(call, _OUT_BIAS)
+            bias = None if projection is None else _argument(call, projection)
         else:
             bias = call.args[reading.bias] if reading.bias is not None and len(call.args) > reading.bias else None
         found.add(bias.name if isinstance(bias, Value) and bias.kind == "state" else "")
