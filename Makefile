@@ -82,10 +82,7 @@ zoo-coverage: $(STAMP)  ## docs/coverage.md from the tables of make zoo-torchvis
 
 accuracy: export OMP_NUM_THREADS := 1
 accuracy: $(STAMP)  ## train small networks on Fashion-MNIST and compare what methods keep (hours; goes on where it stopped)
-	@for network in resnet20 vgg mobilenet vit; do \
-		$(BIN)/python benchmarks/accuracy/compare.py one-shot --network $$network && \
-		$(BIN)/python benchmarks/accuracy/compare.py tuned --network $$network || exit 1; \
-	done
+	@$(BIN)/python benchmarks/accuracy/compare.py run
 	@$(BIN)/python benchmarks/accuracy/compare.py report
 
 clean:  ## remove caches and build products (for .venv: rm -rf .venv)

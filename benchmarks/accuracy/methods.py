@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch.nn.functional as F
@@ -41,18 +42,20 @@ class Method:
 
 BASELINE = "batch_norm"  # the usual practice, where there is a batch norm
 OURS = "least_squares"
-# What every network gets.
+# What every network gets first, and what it gets when that is done.
 CORE = (
     Method("l2", "local", BASELINE),
     Method("taylor", "local", BASELINE),
     Method("random", "local", BASELINE),
     Method("l2", "local", OURS),
     Method("reconstruction", "local", OURS),
+)
+MORE = (
     Method("reconstruction", "cost", OURS),
     Method("l2", "local", BASELINE, "sparse"),
 )
-# More of them, for ResNet-20.
-MORE = (
+# For ResNet-20 alone.
+REST = (
     Method("l2", "local", "none"),
     Method("l2", "local", "mean"),
     *(Method(criterion, "local", BASELINE) for criterion in ("l1", "bn_scale", "fpgm", "hessian")),
@@ -63,13 +66,15 @@ MORE = (
 OF_LOSS = {"taylor", "hessian"}
 
 
-def methods_of(network: str) -> tuple[Method, ...]:
-    """Those that a network is pruned by; without batch norms there is nothing to take anew."""
-    if any(isinstance(module, nn.BatchNorm2d) for module in NETWORKS[network]().modules()):
-        return CORE + MORE if network == "resnet20" else CORE
-    return tuple(
-        Method(m.importance, m.scope, "none" if m.recovery == BASELINE else m.recovery, m.training) for m in CORE
-    )
+def methods_of(network: str) -> tuple[tuple[Method, ...], tuple[Method, ...]]:
+    """Those that a network is pruned by, in two parts; without batch norms there is nothing to take anew."""
+    if not any(isinstance(module, nn.BatchNorm2d) for module in NETWORKS[network]().modules()):
+        return _without_batch_norm(CORE), _without_batch_norm(MORE)
+    return CORE, MORE + REST if network == "resnet20" else MORE
+
+
+def _without_batch_norm(methods: Iterable[Method]) -> tuple[Method, ...]:
+    return tuple(replace(m, recovery="none") if m.recovery == BASELINE else m for m in methods)
 
 
 @dataclass(frozen=True, slots=True)
