@@ -18,7 +18,7 @@ TUNING_STEPS = 100
 TUNING_RATE = 0.02
 ITERATIONS = 3
 HESSIAN_IMAGES = 256  # one backward pass for each
-LASSO = 0.1  # strength of the penalty, for training as short as the fine-tuning
+LASSO = 0.02  # strength of the penalty; at 0.1 as short a training loses 15 points before anything is pruned
 
 
 @dataclass(frozen=True, slots=True)
