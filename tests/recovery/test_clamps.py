@@ -26,7 +26,7 @@ def case(limits: tuple[float, float], scale: Tensor) -> tuple[Moments, Rows]:
     )
     moments = Moments()
     moments.add(x, e)
-    return moments, Rows(x, e, present + e * scale, scale, 1 / scale, limits)
+    return moments, Rows(x, e, torch.ones(x.shape[1]), present + e * scale, scale, 1 / scale, limits)
 
 
 @pytest.mark.parametrize("limits", [(0.0, torch.inf), (0.0, 0.5), (-torch.inf, 0.2)])

@@ -27,8 +27,8 @@ ROUNDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of a weight's inputs x [G, N, I], of what its outputs lack e [G, N, O], and of what the clamp was given by
-    the dense model, `target` [G, N, O].
+    """Rows of a weight's inputs x [G, N, I], of what its outputs lack e [G, N, O], how much each counts [N], and what the
+    clamp was given by the dense model, `target` [G, N, O].
 
     A change of the outputs is one of the clamp's input times `scale` [G, 1, O], and back by `inverse_scale`, which is 0
     for outputs that nobody sees.
@@ -36,6 +36,7 @@ class Rows:
 
     x: Tensor
     e: Tensor
+    weights: Tensor
     target: Tensor
     scale: Tensor
     inverse_scale: Tensor
@@ -56,7 +57,8 @@ class Rows:
 
     def loss(self, change: Tensor, shift: Tensor) -> float:
         """sum |q - z(q)|^2 after the change."""
-        return float((self.lacking(change, shift) - self.changed(change, shift)).double().square().sum())
+        missed = (self.lacking(change, shift) - self.changed(change, shift)).double().square()
+        return float((self.weights[:, None] * missed).sum())
 
 
 def within_limits(start: Solution, moments: Moments, rows: Sequence[Rows], shifts: bool) -> Solution:
@@ -67,7 +69,7 @@ def within_limits(start: Solution, moments: Moments, rows: Sequence[Rows], shift
     nothing = torch.zeros_like(start.change), torch.zeros_like(start.shift)
     found = start.change, start.shift
     for _ in range(ROUNDS):
-        nearer = moments.with_errors((some.x, some.lacking(*found)) for some in rows)
+        nearer = moments.with_errors((some.x, some.lacking(*found), some.weights) for some in rows)
         found = fitted(nearer, start.strength, shifts)
     before, after = (sum(some.loss(*change) for some in rows) / moments.count for change in (nothing, found))
     if not after <= before:

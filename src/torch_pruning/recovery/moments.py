@@ -7,6 +7,22 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+MOST = 10.0  # times the energy that nine rows of ten stay within
+_COMMON = 0.9
+
+
+def row_weights(outputs: Tensor) -> Tensor:
+    """[N, O] -> [N]: 1, and less for rows that are far larger than the others, so that none counts more than MOST
+    common ones. In transformers some tokens are a thousand times as long as the rest, and would decide everything.
+
+    Sun et al., "Massive Activations in Large Language Models", 2024, describe them.
+    """
+    energy = outputs.square().sum(1)  # (rows,)
+    if not len(energy):
+        return energy
+    most = MOST * torch.quantile(energy[:: len(energy) // 2**20 + 1], _COMMON)  # quantile takes 2^24 at most
+    return torch.where((energy > most) & (most > 0), most / energy, torch.ones_like(energy))
+
 
 class Moments:
     """Sums over rows x [G, N, I] and errors e [G, N, O], in float64: memory G * I * (I + O), whatever N is.
@@ -17,16 +33,21 @@ class Moments:
     __slots__ = ("count", "e", "ee", "ex", "x", "xx")
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = 0.0
         self.xx = self.ex = self.x = self.e = torch.zeros(())
         self.ee = torch.zeros((), dtype=torch.float64)
 
-    def add(self, x: Tensor, e: Tensor) -> None:
-        """Take in more rows. Products are computed in the rows' own precision and summed in float64."""
+    def add(self, x: Tensor, e: Tensor, weights: Tensor | None = None) -> None:
+        """Take in more rows, each as often as its weight says: weights [N], one by default.
+
+        Products are computed in the rows' own precision and summed in float64.
+        """
         if not x.shape[1]:
             return
         double = torch.float64
-        terms = (x.mT @ x, e.mT @ x, x.sum(1, keepdim=True), e.sum(1, keepdim=True).mT)
+        w = x.new_ones(x.shape[1], 1) if weights is None else weights.to(x)[:, None]
+        weighted = w * x
+        terms = (x.mT @ weighted, e.mT @ weighted, weighted.sum(1, keepdim=True), (w * e).sum(1, keepdim=True).mT)
         xx, ex, sum_x, sum_e = (term.to(double) for term in terms)
         if not self.count:
             self.xx, self.ex, self.x, self.e = xx, ex, sum_x, sum_e
@@ -35,18 +56,23 @@ class Moments:
             self.ex += ex
             self.x += sum_x
             self.e += sum_e
-        self.ee = self.ee.to(e.device) + e.to(double).square().sum()
-        self.count += x.shape[1]
+        self.ee = self.ee.to(e.device) + (w * e.square()).sum(dtype=double)
+        self.count += float(w.sum(dtype=double))
 
-    def with_errors(self, rows: Iterable[tuple[Tensor, Tensor]]) -> Moments:
-        """The moments of the same x with other e; nothing that is about x alone is summed again."""
+    def variance(self) -> float:
+        """Mean over rows of |e - mean e|^2."""
+        return float(self.ee / self.count - (self.e / self.count).square().sum()) if self.count else 0.0
+
+    def with_errors(self, rows: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Moments:
+        """The moments of the same x with other e and their weights; nothing that is about x alone is summed again."""
         other = Moments()
         other.count, other.xx, other.x = self.count, self.xx, self.x
         other.ex, other.e, other.ee = torch.zeros_like(self.ex), torch.zeros_like(self.e), torch.zeros_like(self.ee)
-        for x, e in rows:
-            other.ex += (e.mT @ x).to(other.ex)
-            other.e += e.sum(1, keepdim=True).mT.to(other.e)
-            other.ee += e.to(other.ee.dtype).square().sum()
+        for x, e, weights in rows:
+            weighted = weights.to(e)[:, None] * e
+            other.ex += (weighted.mT @ x).to(other.ex)
+            other.e += weighted.sum(1, keepdim=True).mT.to(other.e)
+            other.ee += (weighted * e).sum(dtype=other.ee.dtype)
         return other
 
     def centred(self) -> tuple[Tensor, Tensor]:

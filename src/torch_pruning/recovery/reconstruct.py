@@ -20,7 +20,7 @@ from torch_pruning.graph.graph import Graph
 from torch_pruning.progress import progress
 from torch_pruning.recovery.clamps import Rows, within_limits
 from torch_pruning.recovery.coroutine import Coroutine
-from torch_pruning.recovery.moments import Moments, pooled
+from torch_pruning.recovery.moments import Moments, pooled, row_weights
 from torch_pruning.recovery.observe import Product, Runner, at_rest
 from torch_pruning.recovery.options import Options
 from torch_pruning.recovery.readings import Call
@@ -58,6 +58,7 @@ class _Arrived:
     key: Key
     x: Tensor  # [G, N, I]
     e: Tensor  # [G, N, O]
+    weights: Tensor  # [N], how much each row counts
     call: Call
     target: Tensor  # [N, G * O]
     scale: Tensor | None
@@ -70,7 +71,7 @@ class _Arrived:
         scale, inverse = (
             one if s is None else s.view(groups, 1, -1).to(self.e) for s in (self.scale, self.inverse_scale)
         )
-        return Rows(self.x, self.e, _grouped(self.target, groups).to(self.e), scale, inverse, limits)
+        return Rows(self.x, self.e, self.weights, _grouped(self.target, groups).to(self.e), scale, inverse, limits)
 
 
 def _grouped(rows: Tensor, groups: int) -> Tensor:
@@ -127,14 +128,14 @@ class Reconstruction:
             e = _grouped(target, groups).to(x) - x @ matrix.mT
             if call.bias is not None:
                 e = e - call.bias.view(groups, 1, -1)
-            return _Arrived(key, x, e, call, target, None, None)
+            return _Arrived(key, x, e, row_weights(target), call, target, None, None)
         e, inverse = target - call.outputs(product.judged(), index), None
         scale = product.scale
         if scale is not None:
             seen = scale.abs() > 1e-3 * scale.abs().max()
             inverse = torch.where(seen, 1 / scale, torch.zeros_like(scale))
             e = e * inverse
-        return _Arrived(key, x, _grouped(e, groups), call, target, scale, inverse)
+        return _Arrived(key, x, _grouped(e, groups), row_weights(target), call, target, scale, inverse)
 
     def _result(self, product: Product) -> Tensor | None:
         solved = self.solved.get(product.name)
@@ -193,8 +194,8 @@ class Reconstruction:
         fit, held_out = self.moments.setdefault(name, (Moments(), Moments()))
         for item in arrived:
             border = item.x.shape[1] - int(item.x.shape[1] * self.options.held_out)
-            fit.add(item.x[:, :border], item.e[:, :border])
-            held_out.add(item.x[:, border:], item.e[:, border:])
+            fit.add(item.x[:, :border], item.e[:, :border], item.weights[:border])
+            held_out.add(item.x[:, border:], item.e[:, border:], item.weights[border:])
         if use == self.last_use[name]:
             self.solved[name] = self._solve(name, arrived)
             del self.moments[name]
@@ -212,7 +213,7 @@ class Reconstruction:
             if found is not None and limits is not None:
                 found = within_limits(found, pooled([fit, held_out]), [item.rows(limits) for item in arrived], shifts)
         if found is None:
-            return Solved(name, None, None, 0.0, fit.count + held_out.count, 1.0, 1.0, 1.0, 1.0)
+            return Solved(name, None, None, 0.0, round(fit.count + held_out.count), 1.0, 1.0, 1.0, 1.0)
         matrix = (call.matrix().double() + found.change).to(call.weight.dtype)
         variance = self.targets.variance(name, arrived[0].inverse_scale) or 1.0
         losses = [loss / variance for loss in (found.before, found.after, found.held_out_before, found.held_out_after)]
@@ -221,6 +222,6 @@ class Reconstruction:
             call.tensor(matrix).contiguous() if self.options.method != "mean" else None,
             found.shift.flatten().to(call.weight.dtype) if shifts else None,
             found.strength,
-            fit.count + held_out.count,
+            round(fit.count + held_out.count),
             *losses,
         )

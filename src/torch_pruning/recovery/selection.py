@@ -7,13 +7,13 @@ Removing columns S of a weight W with inputs X, and solving anew for the columns
 (Hassibi & Stork, "Second order derivatives for network pruning: Optimal Brain Surgeon", 1992, equation 5, for one
 column; whole structures as in Kurtic et al., "ZipLM", 2023, equation 2). Units go one after another, or a small share
 at a time, each time those whose loss is smallest then; the score of a unit is what its removal cost. Losses are
-relative to the variance of the outputs and summed over the consumers of the group.
+relative to the variance of the outputs, or of the sum that these are added to, and summed over the group's consumers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ from torch_pruning.importance.spread import group_entries
 from torch_pruning.importance.units import lane_count
 from torch_pruning.progress import progress
 from torch_pruning.recovery.calibration import as_batches
-from torch_pruning.recovery.moments import Moments
+from torch_pruning.recovery.moments import Moments, row_weights
 from torch_pruning.recovery.observe import Product, at_rest
 from torch_pruning.recovery.targets import sample
 from torch_pruning.recovery.weights import Solvable, solvable_weights
@@ -46,6 +46,7 @@ class Inputs:
     xx: Tensor
     matrix: Tensor  # [G, O, I]
     layout: Any  # weight-shaped tensor -> [G, O, I]
+    variance: float  # of the outputs, or of the sum that they go into
 
 
 class ReconstructionScore:
@@ -109,31 +110,52 @@ def with_calibration(importance: Any, graph: Graph, calibration: Iterable[Any] |
     return ReconstructionScore(graph, calibration)
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What a weight was seen to read and to give: moments of its inputs, and of what its outputs are judged by."""
+
+    matrix: Tensor
+    layout: Any
+    inputs: Moments = field(default_factory=Moments)
+    outputs: Moments = field(default_factory=Moments)
+
+    @classmethod
+    def by(cls, product: Product) -> _Seen:
+        matrix, scale = product.call.matrix().detach().double(), product.scale
+        if scale is not None:  # of the batch norm between the outputs and their sum
+            matrix = matrix * scale.double().view(len(matrix), -1, 1)
+        return cls(matrix, product.call.layout())
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        weights = row_weights(y)
+        self.inputs.add(x, x[..., :0], weights)
+        self.outputs.add(y[None, :, :0], y[None], weights)
+
+    def summed_up(self, shifts: bool) -> Inputs:
+        xx = self.inputs.centred()[0] if shifts else self.inputs.xx
+        return Inputs(xx / self.inputs.count, self.matrix, self.layout, self.outputs.variance())
+
+
 def _observed(graph: Graph, batches: Sequence[Any], wanted: Mapping[str, Solvable], most: int) -> dict[str, Inputs]:
     """Second moments of the inputs of the wanted weights in the dense model."""
-    moments: dict[str, Moments] = {}
-    layouts: dict[str, Any] = {}
+    seen: dict[str, _Seen] = {}
+    added = {name for name, weight in wanted.items() if weight.added}
+    number = 0
 
-    def visit(product: Product) -> None:
+    def visit(product: Product) -> Tensor | None:
         name, call = product.name, product.call
+        out = product.judged()
         if name in wanted:
-            positions = call.positions(call.run())
-            x = call.rows(sample(positions, most, (name, product.use), len(moments)).to(call.x.device))
-            moments.setdefault(name, Moments()).add(x, x[..., :0])
-            layouts[name] = call
+            index = sample(call.positions(out), most, (name, product.use), number).to(out.device)
+            found = seen.get(name) or seen.setdefault(name, _Seen.by(product))
+            found.add(call.rows(index), call.outputs(out, index))
+        return out if product.branch is None else None
 
-    with at_rest(graph.model, graph.example) as runner, progress("Inputs of weights", total=len(batches)) as bar:
-        for batch in batches:
+    with at_rest(graph.model, graph.example, added) as runner, progress("Inputs of weights", total=len(batches)) as bar:
+        for number, batch in enumerate(batches):  # noqa: B007  # visit reads it
             runner.run(batch, visit)
             bar.advance()
-        return {
-            name: Inputs(
-                (found.centred()[0] if wanted[name].shifts else found.xx) / found.count,
-                layouts[name].matrix().detach().double(),
-                layouts[name].layout(),
-            )
-            for name, found in moments.items()
-        }
+        return {name: found.summed_up(wanted[name].shifts) for name, found in seen.items()}
 
 
 # ---------------------------------------------------------------- elimination
@@ -201,11 +223,10 @@ def _readers(group: Group, inputs: Mapping[str, Inputs], damping: float) -> list
     for name, slots in slots_of.items():
         of_weight = inputs[name]
         layout = of_weight.layout(slots)[:, 0]  # (groups, columns): alike for all outputs of a group
-        variance = float(((of_weight.matrix @ of_weight.xx) * of_weight.matrix).sum())
         for g, row in enumerate(layout.to(of_weight.xx.device)):
             if (row < none).any():
                 damped = _damped(of_weight.xx[g], damping)
-                found.append(_reader(damped, of_weight.matrix[g], row, none, variance))
+                found.append(_reader(damped, of_weight.matrix[g], row, none, of_weight.variance))
     return found
 
 

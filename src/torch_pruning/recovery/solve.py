@@ -12,6 +12,7 @@ that of W and b.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,21 +43,19 @@ def least_squares(
 ) -> Solution | None:
     """The best change of the weight, and of the bias where it `shifts`; None if there are no rows.
 
-    The strength that does best on `held_out` after a fit to `fit`; the change is then fitted to both.
+    The strength that does best on `held_out` after a fit to `fit`; the change is then fitted to both. Infinity, which
+    leaves the weight as it is and fits the shift alone, is always among them.
     """
     whole = pooled([fit, held_out])
     if not whole.count:
         return None
-    strength = strengths[0]
+    strength, judged = strengths[0], (float("nan"), float("nan"))
     if fit.count and held_out.count and len(strengths) > 1:
-        losses = [held_out.loss(*fitted(fit, s, shifts)) for s in strengths]
-        best = min(losses)
+        losses = {s: held_out.loss(*fitted(fit, s, shifts)) for s in (*strengths, math.inf)}
+        best = min(losses.values())
         # Of strengths that do as well, the strongest: the change that asks for least.
-        strength = max(s for s, loss in zip(strengths, losses, strict=True) if loss <= best + 1e-9 * abs(best))
-        nothing = held_out.loss(*_nothing(fit))
-        judged = (nothing / held_out.count, best / held_out.count)
-    else:
-        judged = (float("nan"), float("nan"))
+        strength = max(s for s, loss in losses.items() if loss <= best + 1e-9 * abs(best))
+        judged = (float(held_out.ee) / held_out.count, best / held_out.count)
     return _solution(whole, fitted(whole, strength, shifts), strength, judged)
 
 
@@ -65,15 +64,13 @@ def mean_shift(fit: Moments, held_out: Moments) -> Solution | None:
     whole = pooled([fit, held_out])
     if not whole.count:
         return None
-    change, _ = _nothing(whole)
-    return _solution(whole, (change, whole.e / whole.count), 0.0, (float("nan"), float("nan")))
+    return _solution(whole, fitted(whole, math.inf, True), 0.0, (float("nan"), float("nan")))
 
 
 def _solution(whole: Moments, found: tuple[Tensor, Tensor], strength: float, judged: tuple[float, float]) -> Solution:
-    nothing = _nothing(whole)
-    before, after = whole.loss(*nothing), whole.loss(*found)
+    before, after = float(whole.ee), whole.loss(*found)
     if not after <= before:  # rounding, where there is nothing to gain
-        found, after = nothing, before
+        found, after = _nothing(whole), before
     return Solution(*found, strength, before / whole.count, after / whole.count, *judged)
 
 
@@ -83,6 +80,9 @@ def _nothing(moments: Moments) -> tuple[Tensor, Tensor]:
 
 def fitted(moments: Moments, strength: float, shifts: bool) -> tuple[Tensor, Tensor]:
     """(change, shift) for this strength."""
+    if strength == math.inf:
+        change, shift = _nothing(moments)
+        return change, moments.e / moments.count if shifts else shift
     xx, ex = moments.centred() if shifts else (moments.xx, moments.ex)
     change = ridge(xx, ex, strength)
     shift = (moments.e - change @ moments.x.mT) / moments.count if shifts else torch.zeros_like(moments.e)

@@ -14,6 +14,7 @@ from torch_pruning.errors import CalibrationError
 from torch_pruning.graph.graph import Graph
 from torch_pruning.planning.plan import Plan
 from torch_pruning.progress import progress
+from torch_pruning.recovery.moments import Moments, row_weights
 from torch_pruning.recovery.observe import Product, Runner, at_rest
 from torch_pruning.recovery.options import Options
 from torch_pruning.recovery.outputs import Outputs, Turn, output_factors
@@ -53,9 +54,11 @@ class Targets:
     def variance(self, name: str, inverse_scale: Tensor | None) -> float:
         """Mean over rows of |y - mean y|^2: what there is to explain."""
         rows = [rows for (_, (weight, _)), rows in self.rows.items() if weight == name]
-        y = torch.cat(rows).double()
-        y = y if inverse_scale is None else y * inverse_scale
-        return float((y - y.mean(0)).square().sum(1).mean()) if len(y) else 0.0
+        found = Moments()
+        for y in rows:
+            scaled = y if inverse_scale is None else y * inverse_scale
+            found.add(y[None, :, :0], scaled[None], row_weights(y))
+        return found.variance()
 
 
 def sample(positions: int, most: int, key: Key, batch: int) -> Tensor:

@@ -1,0 +1,204 @@
+"""What the benchmarks on pre-trained networks share: methods, one loop over them, rows and tables.
+
+A network is pruned without any training and without labels, from the same calibration inputs by every method. Rows go
+to benchmarks/results/NAME.csv one by one, so a run that was interrupted goes on where it stopped; NAME.md is the table
+of all that is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import csv
+import importlib.util
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import torch_pruning as tp
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import heading, machine, table
+
+RESULTS = Path(__file__).parents[1] / "results"
+OBSERVED = ("wanda", "fluctuation")  # criteria that must see the model run
+NOTHING: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """`importance`, `scope` and further options as `tp.plan` takes them, `recovery` as `tp.prune` does, with options
+    of `tp.recovery.execute`. With `depth`, whole blocks of the least influence go until the budget is met."""
+
+    importance: str = "magnitude"
+    scope: str = "local"
+    recovery: str = "none"
+    depth: bool = False
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    solve: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A dense network and what is done with it: `budget` turns the share to keep into what `tp.plan` takes,
+    `measure` gives the figures of a network; `ignore` stays in every plan that says nothing else."""
+
+    model: nn.Module
+    example: Any
+    calibration: Sequence[Any]
+    measure: Callable[[nn.Module], dict[str, float]]
+    budget: Callable[[float], dict[str, float]]
+    ignore: Sequence[str] = ()
+
+
+def folder(package: str, command: str, *others: str) -> Path:
+    """Where a package is installed that only brings files.
+
+    Raises:
+        SystemExit: if it, or one of the others, is not there; the message is the command that installs them.
+    """
+    missing = [name for name in (package, *others) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SystemExit(f"{', '.join(missing)} missing: {command}")
+    spec = importlib.util.find_spec(package)
+    assert spec is not None and spec.submodule_search_locations is not None
+    return Path(spec.submodule_search_locations[0])
+
+
+# ---------------------------------------------------------------- one method
+
+
+def prune(task: Task, model: nn.Module, method: Method, keep: float) -> tp.Plan:
+    """Prune a copy of the task's network to the share and recover, in place; returns the plan that was carried out."""
+    if method.depth:
+        plan = shortest(model, task, keep, method)
+        plan.exec()
+        return plan
+    options: dict[str, Any] = {"ignore": task.ignore, **task.budget(keep), **method.plan}
+    importance = observed(task, model, method.importance)
+    plan = tp.plan(
+        model, task.example, importance=importance, scope=method.scope, calibration=task.calibration, **options
+    )
+    tp.recovery.execute(plan, task.calibration, method=method.recovery, **method.solve)
+    return plan
+
+
+def shortest(model: nn.Module, task: Task, keep: float, method: Method) -> tp.Plan:
+    """The plan that takes out as few blocks as meet the budget."""
+    ((kind, value),) = task.budget(keep).items()
+    for count in range(1, 1000):
+        plan = tp.plan(model, task.example, depth=count, calibration=task.calibration, **method.plan)
+        left = {"params": plan.after.parameters, "macs": plan.after.macs}[kind]
+        whole = {"params": plan.before.parameters, "macs": plan.before.macs}[kind]
+        if left <= (value * whole if value <= 1 else value):
+            break
+    return plan
+
+
+def observed(task: Task, model: nn.Module, importance: str) -> Any:
+    """The name, or a criterion that has seen the calibration inputs."""
+    if importance not in OBSERVED:
+        return importance
+    with tp.importance.criterion(importance).observe(model) as criterion, torch.no_grad():
+        for batch in task.calibration:
+            model(**batch) if isinstance(batch, dict) else model(batch)
+    return criterion
+
+
+# ---------------------------------------------------------------- all methods
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """`load` gives the task for the parsed options; `columns` are the figures shown, with their format."""
+
+    name: str
+    title: str
+    methods: Mapping[str, Method]
+    keeps: Sequence[float]
+    share: str  # of what the shares are: "parameters"
+    load: Callable[[argparse.Namespace], Task]
+    columns: Mapping[str, str]
+    packages: Sequence[str] = ()
+
+    def main(self, add_options: Callable[[argparse.ArgumentParser], None], description: str | None) -> None:
+        """The command line."""
+        parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser.add_argument("--methods", choices=list(self.methods), nargs="+", default=list(self.methods))
+        parser.add_argument("--keeps", type=float, nargs="+", default=self.keeps, help=f"shares of the {self.share}")
+        parser.add_argument("--out", type=Path, default=RESULTS / f"{self.name}.csv")
+        add_options(parser)
+        options = parser.parse_args()
+        torch.set_num_threads(1)
+        self.run(options)
+        self.render(options.out)
+
+    def run(self, options: argparse.Namespace) -> None:
+        """Every method at every share that has no row yet; the dense network first."""
+        done = {(row["method"], float(row["keep"])) for row in read(options.out)}
+        cases = [(name, keep) for keep in options.keeps for name in options.methods if (name, keep) not in done]
+        if not cases:
+            return
+        task = self.load(options)
+        if ("dense", 1.0) not in done:
+            append(options.out, {"method": "dense", "keep": 1.0, **self._figures(task, task.model, None, 0.0)})
+        for name, keep in cases:
+            model = copy.deepcopy(task.model)
+            start = time.process_time()
+            plan = prune(task, model, self.methods[name], keep)
+            row = self._figures(task, model, plan, time.process_time() - start)
+            append(options.out, {"method": name, "keep": keep, **row})
+            print(name, keep, row, file=sys.stderr, flush=True)
+
+    def _figures(self, task: Task, model: nn.Module, plan: tp.Plan | None, seconds: float) -> dict[str, Any]:
+        figures = {name: f"{value:.5g}" for name, value in task.measure(model).items()}
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        macs = f"{plan.after.macs / plan.before.macs:.4f}" if plan else "1"
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        own = {"parameters": parameters, "macs": macs, "cpu_seconds": round(seconds), "gigabytes": f"{memory:.1f}"}
+        return {**figures, **own}
+
+    def render(self, path: Path) -> None:
+        """The rows as a Markdown table beside them: a line for each method, a group of columns for each share."""
+        rows = read(path)
+        dense = next(row for row in rows if row["method"] == "dense")
+        keeps = sorted({float(row["keep"]) for row in rows} - {1.0}, reverse=True)
+        names = [name for name in self.methods if any(row["method"] == name for row in rows)]
+        head = [f"{keep:.0%} of the {self.share}: {column}" for keep in keeps for column in self.columns]
+        cells = {(row["method"], float(row["keep"])): row for row in rows}
+
+        def line(name: str) -> list[str]:
+            found = [(cells.get((name, keep)), column) for keep in keeps for column in self.columns]
+            return [name, *("" if row is None else format(float(row[c]), self.columns[c]) for row, c in found)]
+
+        whole = ["dense", *(format(float(dense[column]), form) for _ in keeps for column, form in self.columns.items())]
+        parts = [heading(self.title, machine("torch", *self.packages)), table(["", *head], [whole, *map(line, names)])]
+        path.with_suffix(".md").write_text("\n".join(parts) + "\n")
+
+
+# ---------------------------------------------------------------- rows
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows that are there."""
+    if not path.is_file():
+        return []
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def append(path: Path, row: Mapping[str, Any]) -> None:
+    """One more row; the first one makes the file."""
+    new = not path.is_file()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
