@@ -26,7 +26,6 @@ LONGEST = 128  # tokens of a tested text
 METHODS = {
     "magnitude": Method(),
     "wanda": Method("wanda"),
-    "magnitude, mean": Method(recovery="mean"),
     "magnitude, least squares": Method(recovery="least_squares"),
     "wanda, least squares": Method("wanda", recovery="least_squares"),
     "reconstruction, least squares": Method("reconstruction", recovery="least_squares"),
@@ -97,7 +96,7 @@ def searched(queries: Tensor, documents: Tensor) -> dict[str, float]:
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--texts", type=int, default=256, help="for calibration")
-    parser.add_argument("--tested", type=int, default=400, help="pairs of a query and a document")
+    parser.add_argument("--tested", type=int, default=200, help="pairs of a query and a document")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,6 @@ from machine import heading, machine, table
 
 RESULTS = Path(__file__).parents[1] / "results"
 OBSERVED = ("wanda", "fluctuation")  # criteria that must see the model run
-NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +74,16 @@ def folder(package: str, command: str, *others: str) -> Path:
 # ---------------------------------------------------------------- one method
 
 
-def prune(task: Task, model: nn.Module, method: Method, keep: float) -> tp.Plan:
+def prune(task: Task, model: nn.Module, method: Method, keep: float, criteria: dict[str, Any]) -> tp.Plan:
     """Prune a copy of the task's network to the share and recover, in place; returns the plan that was carried out."""
     if method.depth:
         plan = shortest(model, task, keep, method)
         plan.exec()
         return plan
+    if method.importance not in criteria:
+        criteria[method.importance] = criterion(task, method.importance)
     options: dict[str, Any] = {"ignore": task.ignore, **task.budget(keep), **method.plan}
-    importance = observed(task, model, method.importance)
-    plan = tp.plan(
-        model, task.example, importance=importance, scope=method.scope, calibration=task.calibration, **options
-    )
+    plan = tp.plan(model, task.example, importance=criteria[method.importance], scope=method.scope, **options)
     tp.recovery.execute(plan, task.calibration, method=method.recovery, **method.solve)
     return plan
 
@@ -102,14 +100,29 @@ def shortest(model: nn.Module, task: Task, keep: float, method: Method) -> tp.Pl
     return plan
 
 
-def observed(task: Task, model: nn.Module, importance: str) -> Any:
-    """The name, or a criterion that has seen the calibration inputs."""
-    if importance not in OBSERVED:
-        return importance
-    with tp.importance.criterion(importance).observe(model) as criterion, torch.no_grad():
+def criterion(task: Task, name: str) -> Any:
+    """The criterion of this name, that has seen the calibration inputs if it needs to. Its scores are for any copy."""
+    if name == "reconstruction":
+        return Remembered(tp.recovery.ReconstructionScore(task.model, task.calibration, example_inputs=task.example))
+    if name not in OBSERVED:
+        return name
+    with tp.importance.criterion(name).observe(task.model) as found, torch.no_grad():
         for batch in task.calibration:
-            model(**batch) if isinstance(batch, dict) else model(batch)
-    return criterion
+            task.model(**batch) if isinstance(batch, dict) else task.model(batch)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A criterion that scores each group once."""
+
+    criterion: Any
+    scores: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, group: Any, tensors: Any) -> Any:
+        if group.name not in self.scores:
+            self.scores[group.name] = self.criterion(group, tensors)
+        return self.scores[group.name]
 
 
 # ---------------------------------------------------------------- all methods
@@ -129,15 +142,17 @@ class Benchmark:
     packages: Sequence[str] = ()
 
     def main(self, add_options: Callable[[argparse.ArgumentParser], None], description: str | None) -> None:
-        """The command line."""
+        """The command line. With `--render` nothing is measured."""
         parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
         parser.add_argument("--methods", choices=list(self.methods), nargs="+", default=list(self.methods))
         parser.add_argument("--keeps", type=float, nargs="+", default=self.keeps, help=f"shares of the {self.share}")
         parser.add_argument("--out", type=Path, default=RESULTS / f"{self.name}.csv")
+        parser.add_argument("--render", action="store_true", help="only the table of the rows that are there")
         add_options(parser)
         options = parser.parse_args()
         torch.set_num_threads(1)
-        self.run(options)
+        if not options.render:
+            self.run(options)
         self.render(options.out)
 
     def run(self, options: argparse.Namespace) -> None:
@@ -149,10 +164,11 @@ class Benchmark:
         task = self.load(options)
         if ("dense", 1.0) not in done:
             append(options.out, {"method": "dense", "keep": 1.0, **self._figures(task, task.model, None, 0.0)})
+        criteria: dict[str, Any] = {}
         for name, keep in cases:
             model = copy.deepcopy(task.model)
             start = time.process_time()
-            plan = prune(task, model, self.methods[name], keep)
+            plan = prune(task, model, self.methods[name], keep, criteria)
             row = self._figures(task, model, plan, time.process_time() - start)
             append(options.out, {"method": name, "keep": keep, **row})
             print(name, keep, row, file=sys.stderr, flush=True)
