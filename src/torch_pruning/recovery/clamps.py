@@ -27,8 +27,8 @@ ROUNDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of a weight's inputs x [G, N, I], of what its outputs lack e [G, N, O], how much each row counts [N], and what
-    the clamp was given by the dense model, `target` [G, N, O].
+    """Rows of a weight's inputs x [G, N, I], of what its outputs lack e [G, N, O], how much each row counts [N], and
+    what the clamp was given by the dense model, `target` [G, N, O].
 
     A change of the outputs is one of the clamp's input times `scale` [G, 1, O], and back by `inverse_scale`, which is 0
     for outputs that nobody sees.

@@ -29,7 +29,7 @@ from torch_pruning.progress import progress
 from torch_pruning.recovery.calibration import as_batches
 from torch_pruning.recovery.moments import Moments, row_weights
 from torch_pruning.recovery.observe import Product, at_rest
-from torch_pruning.recovery.targets import sample
+from torch_pruning.recovery.targets import places_of, sample
 from torch_pruning.recovery.weights import Solvable, solvable_weights
 from torch_pruning.rules.call import CONTRACTED
 from torch_pruning.trace.tracer import Example
@@ -122,7 +122,7 @@ class _Seen:
     @classmethod
     def by(cls, product: Product) -> _Seen:
         matrix, scale = product.call.matrix().detach().double(), product.scale
-        if scale is not None:  # of the batch norm between the outputs and their sum
+        if scale is not None:  # of the batch norm between the outputs and what is judged
             matrix = matrix * scale.double().view(len(matrix), -1, 1)
         return cls(matrix, product.call.layout())
 
@@ -139,7 +139,7 @@ class _Seen:
 def _observed(graph: Graph, batches: Sequence[Any], wanted: Mapping[str, Solvable], most: int) -> dict[str, Inputs]:
     """Second moments of the inputs of the wanted weights in the dense model."""
     seen: dict[str, _Seen] = {}
-    added = {name for name, weight in wanted.items() if weight.added}
+    places = places_of(wanted)
     number = 0
 
     def visit(product: Product) -> Tensor | None:
@@ -151,7 +151,10 @@ def _observed(graph: Graph, batches: Sequence[Any], wanted: Mapping[str, Solvabl
             found.add(call.rows(index), call.outputs(out, index))
         return out if product.branch is None else None
 
-    with at_rest(graph.model, graph.example, added) as runner, progress("Inputs of weights", total=len(batches)) as bar:
+    with (
+        at_rest(graph.model, graph.example, places) as runner,
+        progress("Inputs of weights", total=len(batches)) as bar,
+    ):
         for number, batch in enumerate(batches):  # noqa: B007  # visit reads it
             runner.run(batch, visit)
             bar.advance()
