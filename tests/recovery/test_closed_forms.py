@@ -72,6 +72,64 @@ def test_convolution_is_the_regression_on_its_patches(options: dict) -> None:
     assert error.sum(dim=(0, 2, 3)).abs().max() < 1e-8 * error.abs().sum()
 
 
+@pytest.mark.parametrize(
+    ("rank", "options"),
+    [
+        (1, {}),
+        (2, {}),
+        (3, {"stride": 2}),
+        (2, {"stride": 2, "padding": 1, "output_padding": 1}),
+        (2, {"stride": (2, 1), "padding": (0, 2), "bias": False}),
+        (2, {"dilation": 2, "stride": 2}),
+    ],
+    ids=str,
+)
+def test_transposed_convolution_is_the_regression_on_its_taps(rank: int, options: dict) -> None:
+    convolution = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[rank]
+    transposed = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[rank]
+    net = nn.Sequential(convolution(2, 8, 3), nn.Tanh(), transposed(8, 3, 3, **options)).double()
+    x = torch.randn(12, 2, *[5] * rank).double()
+    plan = plan_of(net, x)
+    dense = net(x)
+    (row,) = recovery.reconstruct(plan, x.split(4), **EXACT).solved
+    inputs = net[1](net[0](x)).detach()
+    error = (dense - net(x)).detach()
+    weight = net[2].weight.detach().clone().requires_grad_()
+    bare = copy.deepcopy(net[2])
+    torch.func.functional_call(bare, {"weight": weight}, inputs).mul(error).sum().backward()
+    assert error.norm() > 1, "nothing is left to be orthogonal"
+    assert weight.grad.abs().max() < 1e-8 * dense.detach().norm() * error.norm()
+    assert row.after < row.before
+
+
+def test_a_grouped_transposed_convolution_is_left_alone_and_named() -> None:
+    net = nn.Sequential(nn.Conv2d(2, 8, 3), nn.Tanh(), nn.ConvTranspose2d(8, 4, 3, groups=2)).double()
+    x = torch.randn(12, 2, 7, 7).double()
+    report = recovery.reconstruct(plan_of(net, x), [x])
+    assert not report.solved
+    assert "conv_transpose2d" in report.refused[0].reason
+
+
+class Experts(nn.Module):
+    """A stack of weights, each for its own rows: a product, but not with one matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 16), nn.Linear(16, 3)
+        self.mixing = nn.Parameter(torch.randn(4, 16, 16) / 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.tanh(torch.tanh(self.first(x)) @ self.mixing))
+
+
+def test_a_stack_of_weights_is_left_alone_and_named() -> None:
+    net = Experts().double()
+    x = torch.randn(12, 4, 9, 6).double()
+    report = recovery.reconstruct(plan_of(net, x), [x])
+    assert [row.weight for row in report.solved] == ["last.weight"]
+    assert [row.name for row in report.refused] == ["mixing"]
+
+
 def test_one_dimensional_convolution_without_batch() -> None:
     net = nn.Sequential(nn.Conv1d(3, 6, 3), nn.ReLU(), nn.Conv1d(6, 4, 3, padding=1)).double()
     x = torch.randn(3, 100).double()

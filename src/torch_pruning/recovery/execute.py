@@ -81,7 +81,7 @@ def execute(
     by_name = {source.weight: some for source, some in turns.items()}
     targets = dense_targets(graph, plan, batches, wanted, chosen, by_name) if wanted else None
     turned = turned_tensors(graph.model, plan, turns)
-    report = RecoveryReport(method, heads=tuple(heads), refused=(*(refused if wanted else ()), *unmatched))
+    report = RecoveryReport(method, heads=tuple(heads), refused=(*(refused if chosen.solves else ()), *unmatched))
 
     def recover(model: nn.Module) -> None:
         nonlocal report
@@ -114,7 +114,7 @@ def _turns(
 
 def _wanted(found: Mapping[str, Solvable], options: Options) -> dict[str, Solvable]:
     """The weights to solve for: those whose inputs lose units, and for "all" every other one."""
-    if options.method not in ("mean", "least_squares") or not any(weight.changed for weight in found.values()):
+    if not options.solves or not any(weight.changed for weight in found.values()):
         return {}
     chosen = {n: w for n, w in found.items() if w.changed or options.layers == "all"}
     if not options.streams:  # a term that is judged alone knows nothing of what becomes of the sum

@@ -55,6 +55,11 @@ class Options:
             raise ValueError(f"strengths must be non-negative numbers, found {self.strengths!r}")
 
     @property
+    def solves(self) -> bool:
+        """Whether weights or biases are solved for."""
+        return self.method in ("mean", "least_squares")
+
+    @property
     def measures_batch_norm(self) -> bool:
         return self.method in ("batch_norm", "mean") if self.batch_norm is None else self.batch_norm
 

@@ -2,13 +2,14 @@
 
     linear       x [..., I]               -> rows [1, N, I]          weight -> [1, O, I]
     convolution  x [B, G * I, H, W]       -> patches [G, N, I * kh * kw]   weight -> [G, O, I * kh * kw]
+    transposed   x with zeros in between  -> patches [1, N, I * kh * kw]   weight, taps reversed -> [1, O, I * kh * kw]
 
 so that outputs [G, N, O] = rows @ weight^T + bias for all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +33,14 @@ class Reading:
     positions: Callable[[Call, Tensor], int]
     matrix: Callable[[Call, Tensor], Tensor]  # weight -> [G, O, columns]
     tensor: Callable[[Call, Tensor], Tensor]  # and back, in the weight's shape
+    flat: bool = False  # whether the weight has to be a matrix
+    undivided: int | None = None  # the argument, a number of groups, that has to be one
+
+    def takes(self, arguments: Sequence[Any]) -> bool:
+        """Whether an op with these arguments can be read so."""
+        if self.flat and len(getattr(arguments[self.weight], "shape", ())) != 2:
+            return False
+        return self.undivided is None or len(arguments) <= self.undivided or arguments[self.undivided] == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +129,8 @@ def _linear_positions(call: Call, out: Tensor) -> int:
 # ---------------------------------------------------------------- convolution
 
 _STRIDE, _PADDING, _DILATION, _GROUPS = 3, 4, 5, 6
+# Of a transposed one.
+_OUTPUT_PADDING, _TRANSPOSED_GROUPS, _TRANSPOSED_DILATION = 5, 6, 7
 
 
 def _each(value: Any, rank: int) -> list[int]:
@@ -131,9 +142,17 @@ def _patches(call: Call) -> Tensor:
     """A view [B, C, *out, *kernel] of the padded input: no patch is copied until it is picked."""
     rank = call.weight.dim() - 2
     stride, dilation = _each(call.arguments[_STRIDE], rank), _each(call.arguments[_DILATION], rank)
+    return _windows(
+        F.pad(_batched(call), _padding(call, rank, call.weight.shape[2:], dilation)), call, stride, dilation
+    )
+
+
+def _batched(call: Call) -> Tensor:
+    return call.x if call.x.dim() == call.weight.dim() else call.x.unsqueeze(0)
+
+
+def _windows(x: Tensor, call: Call, stride: list[int], dilation: list[int]) -> Tensor:
     kernel = call.weight.shape[2:]
-    x = call.x if call.x.dim() == rank + 2 else call.x.unsqueeze(0)
-    x = F.pad(x, _padding(call, rank, kernel, dilation))
     sizes = [
         (size - d * (k - 1) - 1) // s + 1 for size, k, s, d in zip(x.shape[2:], kernel, stride, dilation, strict=True)
     ]
@@ -155,9 +174,11 @@ def _padding(call: Call, rank: int, kernel: tuple[int, ...], dilation: list[int]
 
 
 def _conv_rows(call: Call, index: Tensor) -> Tensor:
-    patches = _patches(call)
+    return _picked_rows(call, _patches(call), index, call.arguments[_GROUPS])
+
+
+def _picked_rows(call: Call, patches: Tensor, index: Tensor, groups: int) -> Tensor:
     rank = call.weight.dim() - 2
-    groups = call.arguments[_GROUPS]
     at = torch.unravel_index(index, (patches.shape[0], *patches.shape[2 : 2 + rank]))
     picked = _pick(patches, at)  # (rows, channels, *kernel)
     rows: Tensor = picked.reshape(len(index), groups, -1).transpose(0, 1)
@@ -180,12 +201,40 @@ def _pick(tensor: Tensor, at: tuple[Tensor, ...]) -> Tensor:
 
 
 def _conv_positions(call: Call, out: Tensor) -> int:
-    return out.numel() // max(1, call.weight.shape[0])
+    return out.numel() // max(1, call.weight.shape[call.reading.out])
 
 
 def _conv_matrix(call: Call, weight: Tensor) -> Tensor:
     groups = call.arguments[_GROUPS]
     return weight.reshape(groups, weight.shape[0] // groups, -1)
+
+
+# ---------------------------------------------------------------- transposed convolution
+
+
+def _transposed_rows(call: Call, index: Tensor) -> Tensor:
+    """The convolution that it comes to: of the input with zeros between its pixels and a border, with stride one."""
+    rank = call.weight.dim() - 2
+    stride, padding = (_each(call.arguments[n], rank) for n in (_STRIDE, _PADDING))
+    extra, dilation = (_each(call.arguments[n], rank) for n in (_OUTPUT_PADDING, _TRANSPOSED_DILATION))
+    x = _batched(call)
+    sizes = [(size - 1) * s + 1 for size, s in zip(x.shape[2:], stride, strict=True)]
+    apart = x.new_zeros((*x.shape[:2], *sizes))
+    between: tuple[Any, ...] = (..., *[slice(None, None, s) for s in stride])
+    apart[between] = x
+    border = [d * (k - 1) - p for d, k, p in zip(dilation, call.weight.shape[2:], padding, strict=True)]
+    sides = [side for b, e in zip(reversed(border), reversed(extra), strict=True) for side in (b, b + e)]
+    patches = _windows(F.pad(apart, sides).contiguous(), call, [1] * rank, dilation)
+    return _picked_rows(call, patches, index, 1)
+
+
+def _transposed_matrix(call: Call, weight: Tensor) -> Tensor:
+    return weight.transpose(0, 1).flip(tuple(range(2, weight.dim()))).flatten(1).unsqueeze(0)
+
+
+def _transposed_tensor(call: Call, matrix: Tensor) -> Tensor:
+    inputs, outputs, *kernel = call.weight.shape
+    return matrix.reshape(outputs, inputs, *kernel).flip(tuple(range(2, 2 + len(kernel)))).transpose(0, 1)
 
 
 _LINEAR: dict[str, Any] = {
@@ -194,6 +243,7 @@ _LINEAR: dict[str, Any] = {
     "positions": _linear_positions,
     "tensor": lambda call, matrix: matrix[0],
     "matrix": lambda call, weight: weight.unsqueeze(0),
+    "flat": True,
 }
 _TRANSPOSED = {
     **_LINEAR,
@@ -208,6 +258,14 @@ _CONVOLUTION: dict[str, Any] = {
     "matrix": _conv_matrix,
 }
 
+_TRANSPOSED_CONVOLUTION: dict[str, Any] = {
+    **_CONVOLUTION,
+    "rows": _transposed_rows,
+    "tensor": _transposed_tensor,
+    "matrix": _transposed_matrix,
+    "undivided": _TRANSPOSED_GROUPS,
+}
+
 # By the op's name without its overload.
 READINGS: dict[str, Reading] = {
     "aten::linear": Reading("linear", 0, 1, 2, 0, 1, **_LINEAR),
@@ -215,6 +273,10 @@ READINGS: dict[str, Reading] = {
     "aten::mm": Reading("mm", 0, 1, None, 1, 0, **_TRANSPOSED),
     "aten::matmul": Reading("matmul", 0, 1, None, 1, 0, **_TRANSPOSED),
     **{f"aten::conv{n}d": Reading(f"conv{n}d", 0, 1, 2, 0, 1, **_CONVOLUTION) for n in (1, 2, 3)},
+    **{
+        f"aten::conv_transpose{n}d": Reading(f"conv_transpose{n}d", 0, 1, 2, 1, 0, **_TRANSPOSED_CONVOLUTION)
+        for n in (1, 2, 3)
+    },
 }
 
 
@@ -233,13 +295,11 @@ def read(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call |
     ]
     if any(argument.kwarg_only and argument.name in kwargs for argument in schema):
         return None  # addmm with alpha or beta is no plain product
+    if not reading.takes(arguments):
+        return None
     call = Call(reading, function, tuple(arguments))
     weight, bias = call.weight, call.bias
     if not isinstance(weight, Tensor) or weight.dim() < 2 or not weight.is_floating_point():
         return None
     plain_bias = bias is None or bias.shape == (weight.shape[reading.out],)
     return call if plain_bias else None
-
-
-def _default(argument: Any) -> Any:
-    return argument.default_value if argument.has_default_value() else None

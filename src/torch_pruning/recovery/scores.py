@@ -185,7 +185,7 @@ class _Flow:
 def _source(call: Call, readers: Mapping[int, list[Call]]) -> Source | None:
     """The weight and bias of a product, if they are the model's and nothing else reads them."""
     reading = READINGS.get(call.op.replace(".", "::", 1).partition(".")[0])
-    if reading is None or call.kwargs or len(call.args) <= reading.weight:
+    if reading is None or call.kwargs or len(call.args) <= reading.weight or not reading.takes(call.args):
         return None
     weight = call.args[reading.weight]
     bias = call.args[reading.bias] if reading.bias is not None and len(call.args) > reading.bias else None

@@ -154,7 +154,7 @@ def _product(call: Call, value: Value) -> Reading | None:
     reading = READINGS.get(call.op.replace(".", "::", 1).partition(".")[0])
     if reading is None or len(call.args) <= reading.weight or call.args[reading.weight] is not value:
         return None
-    return reading if call.inputs().count(value) == 1 else None
+    return reading if call.inputs().count(value) == 1 and reading.takes(call.args) else None
 
 
 def _only_products(value: Value, readers: list[Call]) -> Reading | str | None:
