@@ -26,6 +26,9 @@ _LIMITS: list[tuple[str, int]] = [
         r"sampling_rate|sample_rate|hop_length|^pretraining_tp$|kernel_size|stride$|max_depth|_token_scale|factor$",
         10**9,
     ),
+    (r"^rotary_dim$", 4),
+    (r"^mm_tokens_per_image$|^model_in_dim$", 16),
+    (r"^n_window(_infer)?$", 8),
     (r"temperature|period$|theta|num_labels|positional_encoding_temp|log_scaling|floor_scale|^rope_", 10**9),
     (r"num_encoder_blocks|num_stages|^layer_group|block_multiple|blocks_per|_per_block|num_blocks_per", 10**9),
     (r"vocab.*size|vocab_size|^codebook_size|n_codes|num_embeddings$|entity_vocab", VOCABULARY),
@@ -71,10 +74,20 @@ _PADDING = {"pad": 0, "bos": 1, "eos": 2, "decoder_start": 1}
 def tiny(kind: type[PretrainedConfig], overrides: dict[str, Any] | None = None, **more: Any) -> PretrainedConfig:
     """A config of this class of two layers and a width of 32, where the class allows it.
 
-    `overrides` are fields that the rules do not get right; those of a nested config are a dict under its name.
+    `overrides` are fields that the rules do not get right; those of a nested config are a dict under its name,
+    or a function without arguments that gives it as a whole.
     """
     given = {**(overrides or {}), **more}
-    return _built(kind, kind(), given, _Specials())
+    given = {name: item() if callable(item) else item for name, item in given.items()}
+    return _built(kind, _default(kind, given), given, _Specials())
+
+
+def _default(kind: type[PretrainedConfig], given: dict[str, Any]) -> PretrainedConfig:
+    """The config of a class as it is, or as given where the class refuses its own defaults."""
+    try:
+        return kind()
+    except Exception:
+        return kind(**given)
 
 
 class _Specials:
@@ -104,11 +117,14 @@ def _built(
         else:
             new = _shrunk(name, value, specials)
             fields |= {} if new is None else {name: new}
+    fields |= _given_out(found, fields)
     fields |= _tied(found, fields)
     nested_names = {name for name, value in fields.items() if isinstance(value, PretrainedConfig)}
     fields |= {name: item for name, item in given.items() if name not in nested_names or not isinstance(item, dict)}
     fields |= _layer_kinds(found, fields, given)
-    return kind(**{name: value for name, value in fields.items() if name in vars(found) or name in given})
+    fields |= _sections(found, fields, given)
+    known = {*vars(found), *given, "out_features", "out_indices"}
+    return kind(**{name: value for name, value in fields.items() if name in known})
 
 
 def _differing(kind: type[PretrainedConfig], found: PretrainedConfig) -> dict[str, Any]:
@@ -139,7 +155,38 @@ def _tied(found: PretrainedConfig, fields: dict[str, Any]) -> dict[str, Any]:
         tied["embed_dim"] = HEAD_DIM * per_stage[0]
     if "head_dim" in values and values["head_dim"] is None:
         tied["head_dim"] = HEAD_DIM
+    kinds = values.get("layer_types") or []
+    if any("sliding" in str(each) for each in kinds) and not values.get("sliding_window"):
+        tied["sliding_window"] = HEAD_DIM
+    if "upsample_groups" in values:
+        tied["upsample_groups"] = WIDTH
     return tied
+
+
+def _given_out(found: PretrainedConfig, fields: dict[str, Any]) -> dict[str, Any]:
+    """As many stages given out as before, of so many layers where layers are stages."""
+    values = vars(found)
+    names, indices = values.get("stage_names"), values.get("_out_indices")
+    if not names or not indices:
+        return {}
+    layers = values.get("num_hidden_layers")
+    if layers != len(names) - 1 or "num_hidden_layers" not in fields:
+        return {"out_features": [names[index] for index in indices]}
+    count = max(LAYERS, len(indices))
+    last = range(count - len(indices) + 1, count + 1)
+    return {"num_hidden_layers": count, "out_indices": list(last)}
+
+
+def _sections(found: PretrainedConfig, fields: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Sections of a multimodal rotary embedding that fit small heads."""
+    name = "rope_parameters" if "rope_parameters" in vars(found) else "rope_scaling"
+    rotary = vars(found).get(name)
+    if name in given or not isinstance(rotary, dict) or "mrope_section" not in rotary:
+        return {}
+    size = fields.get("head_dim", vars(found).get("head_dim")) or HEAD_DIM
+    half = int(size * rotary.get("partial_rotary_factor", 1)) // 2
+    third = half // 3
+    return {name: rotary | {"mrope_section": [half - 2 * third, third, third]}}
 
 
 def _small_backbone(holder: PretrainedConfig) -> PretrainedConfig:

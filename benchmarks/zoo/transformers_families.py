@@ -2,42 +2,323 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
+from torch import Tensor
 from transformers import PretrainedConfig
+from transformers_media import BATCH
 
 _FOUR_LEVELS: dict[str, Any] = {"backbone_config": {"num_hidden_layers": 4, "out_indices": [1, 2, 3, 4]}}
+_HGNET: dict[str, Any] = {
+    "stem_channels": [3, 8, 8],
+    "stage_in_channels": [8, 16, 24, 32],
+    "stage_mid_channels": [8, 8, 8, 8],
+    "stage_out_channels": [16, 24, 32, 40],
+    "hidden_sizes": [16, 24, 32, 40],
+    "stage_num_blocks": [1, 1, 1, 1],
+    "stage_numb_of_layers": [2, 2, 2, 2],
+}
+_DETR_OF_HGNET: dict[str, Any] = {"backbone_config": _HGNET, "encoder_in_channels": [24, 32, 40]}
+_EFFICIENTNET: dict[str, Any] = {"width_coefficient": 0.1, "depth_coefficient": 0.1, "hidden_dim": 128}
+_MAMBA2: dict[str, Any] = {"mamba_n_heads": 8, "mamba_d_head": 8}
+_SAM: dict[str, Any] = {"vision_config": {"num_pos_feats": 16}, "prompt_encoder_config": {"image_embedding_size": 8}}
+_DEEPSEEK_EXPERTS: dict[str, Any] = {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2}
+_GEMMA_EXPERTS: dict[str, Any] = {"num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 24}
+_SHARED_CACHES: dict[str, Any] = {
+    "num_hidden_layers": 4,
+    "num_kv_shared_layers": 2,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+    "intermediate_size": [48] * 4,
+    "activation_sparsity_pattern": [0.95, 0.0, 0.0, 0.0],
+}
+_ROTARY: dict[str, Any] = {"rope_type": "default", "rope_theta": 10000.0}
+_ROTARY_BY_KIND: dict[str, Any] = {"full_attention": _ROTARY, "sliding_attention": _ROTARY}
+_TWO_HYBRIDS: dict[str, Any] = {"layers_block_type": ["linear_attention", "hybrid"] * 2, "num_hidden_layers": 4}
+_SMALL_FASTVIT: dict[str, Any] = {"embed_dims": [8, 16, 24, 32], "layers": [1, 1, 1, 1]}
+_SMALL_VIT: dict[str, Any] = {
+    "embed_dim": 32,
+    "depth": 2,
+    "num_heads": 4,
+    "img_size": [64, 64],
+    "patch_size": 16,
+    "global_pool": "",
+    "ref_feat_shape": [4, 4],
+    "use_post_transformer_norm": False,
+}
 
 # Fields of the config; those of a nested config in a dict under its name.
 CONFIGS: dict[str, dict[str, Any]] = {
-    "bamba": {"mamba_n_heads": 8, "mamba_d_head": 8},
+    "align": {"projection_dim": 32, "vision_config": _EFFICIENTNET},
+    "aria": {"projector_patch_to_query_dict": {64: 8}},
+    "autoformer": {
+        "prediction_length": 8,
+        "moving_average": 5,
+        "label_length": 4,
+        "lags_sequence": [1, 2],
+        "num_time_features": 1,
+    },
+    "bamba": _MAMBA2 | {"attn_layer_indices": [1]},
+    "bit": {"num_groups": 4},
     "blip-2": {"image_token_id": 5},
-    "chameleon": {"vocabulary_map": {"<image>": 4, "IMGIMGAAAZ": 5, "IMGIMGBAZ": 6}},
+    "bridgetower": {"hidden_size": 64, "text_config": {"hidden_size": 64}, "vision_config": {"hidden_size": 64}},
+    "blt": {"encoder_hash_byte_group_vocab": 64},
+    "bros": {
+        "hidden_size": 64,
+        "dim_bbox_sinusoid_emb_2d": 16,
+        "dim_bbox_sinusoid_emb_1d": 2,
+        "dim_bbox_projection": 16,
+    },
+    "chameleon": {"vocabulary_map": {"<image>": 4} | {f"IMGIMG{chr(65 + i)}Z": 5 + i for i in range(10)}},
+    "chmv2": _FOUR_LEVELS | {"post_process_channels": [8, 16, 24, 32]},
+    "clvp": {"text_config": {"hidden_size": 128}, "speech_config": {"hidden_size": 128}},
+    "codegen": {"n_embd": 32, "n_head": 4},
+    "d_fine": _DETR_OF_HGNET,
+    "dbrx": {"attn_config": {"rope_theta": 10000.0, "clip_qkv": 8.0}},
+    "deepseek_v2": _DEEPSEEK_EXPERTS,
+    "deepseek_vl_hybrid": {"high_res_vision_config": {"num_pos_feats": 16}},
+    "deimv2": _DETR_OF_HGNET,
     "depth_anything": _FOUR_LEVELS,
+    "diffusion_gemma": {"text_config": _GEMMA_EXPERTS},
+    "dots1": _DEEPSEEK_EXPERTS,
     "dpt": {"num_hidden_layers": 4, "backbone_out_indices": [0, 1, 2, 3]},
+    "efficientnet": _EFFICIENTNET,
     "emu3": {"vocabulary_map": {"<image>": 4, "<|extra_200|>": 5, "<|visual token 000000|>": 6}},
     "esm": {"vocab_size": 33, "pad_token_id": 1},
-    "falcon_h1": {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_ssm": 64},
+    "falcon_h1": _MAMBA2 | {"mamba_d_ssm": 64},
+    "fun_asr_nano": {"adaptor_config": {"intermediate_size": 8}},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_layers": 2},
-    "granitemoehybrid": {"mamba_n_heads": 8, "mamba_d_head": 8},
+    "granite_speech": {"window_size": 10},
+    "granite_speech_plus": {"window_size": 10},
+    "granitemoehybrid": _MAMBA2 | {"layer_types": ["linear_attention", "full_attention"], "num_hidden_layers": 2},
+    "hgnet_v2": _HGNET,
+    "informer": {"prediction_length": 8, "lags_sequence": [1, 2], "num_time_features": 1},
     "instructblip": {"image_token_id": 5},
     "instructblipvideo": {"video_token_id": 5},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "layoutlmv3": {"coordinate_size": 6, "shape_size": 4},
+    "levit": {"patch_size": 16},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_hidden_layers": 2, "num_dense_layers": 1},
+    "lilt": {"hidden_size": 48},
+    "llama4": {"vision_config": {"intermediate_size": 128}},
+    "lw_detr": {"projector_scale_factors": [1.0], "group_detr": 2},
     "mamba2": {"num_heads": 8, "head_dim": 8},
+    "mistral4": {"rope_parameters": _ROTARY, "head_dim": 8},
+    "mllama": {
+        "vision_config": {"intermediate_layers_indices": [0], "vision_output_dim": 64, "num_global_layers": 1},
+        "text_config": {"cross_attention_layers": [1]},
+    },
+    "molmo2": {"adapter_config": {"vision_feature_layer": [1, 0]}},
+    "moonshine_streaming": {"num_key_value_heads": 4},
+    "muse_spark": {"audio_config": {"num_hidden_layers": 4}},
+    "muse_spark_audio": {"num_hidden_layers": 4},
     "nemotron": {"num_key_value_heads": 2},
     "nemotron_h": {"mamba_num_heads": 8, "mamba_head_dim": 8},
+    "pp_doclayout_v2": _DETR_OF_HGNET,
+    "pp_doclayout_v3": _DETR_OF_HGNET,
+    "pp_doclayout_v4": _DETR_OF_HGNET,
+    "pp_ocrv5_server_det": {"backbone_config": _HGNET},
     "prompt_depth_anything": _FOUR_LEVELS,
+    "qwen4_exp": {
+        "text_config": {
+            "indexer_n_heads": 4,
+            "indexer_kv_heads": 1,
+            "indexer_head_dim": 8,
+            "indexer_budget": 8,
+            "indexer_compress_ratio": 2,
+        }
+    },
+    "qwen4_exp_text": {
+        "indexer_n_heads": 4,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 8,
+        "indexer_budget": 8,
+        "indexer_compress_ratio": 2,
+    },
+    "recurrent_gemma": {"num_hidden_layers": 3},
     "reformer": {"is_decoder": True, "axial_pos_embds_dim": [16, 16], "axial_pos_shape": [2, 6]},
     "rt_detr": {"encoder_in_channels": [128, 256, 512], "decoder_in_channels": [32, 32, 32]},
     "rt_detr_v2": {"encoder_in_channels": [128, 256, 512], "decoder_in_channels": [32, 32, 32]},
+    "sam": _SAM,
+    "sam_hq": _SAM,
+    "superpoint": {"keypoint_decoder_dim": 65},
+    "superglue": {"keypoint_detector_config": {"keypoint_decoder_dim": 65}},
+    "lightglue": {"keypoint_detector_config": {"keypoint_decoder_dim": 65}},
+    "textnet": {"stem_out_channels": 16, "hidden_sizes": [16, 16, 32, 64, 128]},
     "timm_backbone": {"backbone": "resnet18"},
+    "time_series_transformer": {"prediction_length": 8, "lags_sequence": [1, 2], "num_time_features": 1},
+    "tipsv2_dpt": _FOUR_LEVELS,
+    "vibevoice_asr": {"acoustic_tokenizer_chunk_size": 3200},
+    "vipllava": {"vision_feature_layer": [-2, -1]},
+    "vitmatte": {"convstream_hidden_sizes": [8, 16, 24], "fusion_hidden_sizes": [32, 24, 16, 8]},
+    "voxtral": {"audio_token_id": 5, "audio_config": {"intermediate_size": 128}},
     "wav2vec2-bert": {"vocab_size": 32},
     "wav2vec2-conformer": {"vocab_size": 32},
     "xlnet": {"d_head": 8},
     "xmod": {"default_language": "en_XX"},
+    "clap": {
+        "projection_dim": 32,
+        "text_config": {"projection_dim": 32},
+        "audio_config": {"spec_size": 128, "num_mel_bins": 32, "patch_embeds_hidden_size": 32, "hidden_size": 256},
+    },
+    "fast_vlm": {"vision_config": {"architecture": "fastvit_t8", "hidden_size": 64, "model_args": _SMALL_FASTVIT}},
+    "neomme": {"head_dim": 16},
+    "omdet-turbo": {"encoder_in_channels": [16, 24, 32], "vision_features_channels": [32, 32, 32]},
+    "perception_lm": {"vision_config": {"architecture": "vit_pe_core_large_patch14_336", "model_args": _SMALL_VIT}},
+    "xlstm": {"hidden_size": 128, "embedding_dim": 128, "num_heads": 2},
+    "zamba": _TWO_HYBRIDS | {"attention_hidden_size": 64, "attention_head_dim": 16, "mamba_dt_rank": 8},
+    "zamba2": _TWO_HYBRIDS | {"attention_hidden_size": 64, "attention_head_dim": 16, "mamba_headdim": 8},
+    "cohere_compass": {"text_config": {"rope_parameters": _ROTARY_BY_KIND}},
+    "cohere_compass_text": {"rope_parameters": _ROTARY_BY_KIND},
+    "cvt": {"depth": [1, 1, 2], "embed_dim": [16, 32, 48], "num_heads": [1, 2, 3]},
+    "deepseek_ocr2": {
+        "text_config": _DEEPSEEK_EXPERTS | {"mlp_layer_types": ["dense", "sparse"]},
+        "vision_config": {"sam_config": {"downsample_channels": [16, 32]}},
+    },
+    "depth_pro": {
+        "patch_size": 64,
+        "intermediate_hook_ids": [1, 0],
+        "intermediate_feature_dims": [16, 16],
+        "scaled_images_feature_dims": [32, 32, 16],
+    },
+    "ernie4_5_vl_moe": {
+        "text_config": {"rope_parameters": _ROTARY | {"mrope_section": [1, 1, 2]}, "moe_intermediate_size": [24, 24]}
+    },
+    "sapiens2": {
+        "head_config": {
+            "upsample_out_channels": [16, 8],
+            "upsample_kernel_sizes": [4, 4],
+            "conv_out_channels": [8],
+            "conv_kernel_sizes": [1],
+        }
+    },
+    "gemma3n": {
+        "text_config": _SHARED_CACHES,
+        "vision_config": {"architecture": "test_efficientnet", "hidden_size": 256},
+        "vision_soft_tokens_per_image": 4,
+    },
+    "gemma3n_text": _SHARED_CACHES,
     "zoedepth": _FOUR_LEVELS,
 }
 
+Inputs = dict[str, Any]
 
-def extra_inputs(family: str, part: str, config: PretrainedConfig) -> dict[str, Any]:
-    """Further keyword arguments."""
-    return {}
+
+def _forecast(config: PretrainedConfig, given: Inputs) -> Inputs:
+    """Features of each time, past and future."""
+    length, ahead = given["past_values"].shape[1], config.prediction_length
+    return {
+        "past_time_features": torch.randn(BATCH, length, config.num_time_features),
+        "past_observed_mask": torch.ones_like(given["past_values"]),
+        "future_values": torch.randn(BATCH, ahead),
+        "future_time_features": torch.randn(BATCH, ahead, config.num_time_features),
+    }
+
+
+def _first_tokens(name: str, count: int, given: Inputs) -> Inputs:
+    """A mask over the tokens after the first."""
+    mask = torch.zeros_like(given["input_ids"], dtype=torch.bool)
+    mask[:, 1 : count + 1] = True
+    return {name: mask}
+
+
+def _tiles(config: PretrainedConfig, given: Inputs) -> Inputs:
+    """Images in four tiles each, seen by every token."""
+    size, tiles = config.vision_config.image_size, config.vision_config.max_num_tiles
+    return {
+        "pixel_values": torch.randn(BATCH, 1, tiles, 3, size, size),
+        "aspect_ratio_ids": torch.ones(BATCH, 1, dtype=torch.long),
+        "aspect_ratio_mask": torch.ones(BATCH, 1, tiles, dtype=torch.long),
+        "cross_attention_mask": torch.ones(*given["input_ids"].shape, 1, tiles, dtype=torch.long),
+    }
+
+
+def _codes(config: PretrainedConfig) -> Inputs:
+    """A row of codes for each code book of each sound, and what it is to sound like."""
+    codes = torch.randint(3, 64, (BATCH * config.num_codebooks, 8))
+    return {"input_ids": codes, "encoder_hidden_states": torch.randn(BATCH, 6, config.hidden_size)}
+
+
+def _flattened(config: PretrainedConfig) -> Tensor:
+    """Patches in rows that begin with their row and column, counted from 1."""
+    patches = torch.randn(BATCH, 16, config.vision_config.patch_embed_hidden_size)
+    rows, columns = torch.meshgrid(torch.arange(1.0, 5), torch.arange(1.0, 5), indexing="ij")
+    places = torch.stack([rows.flatten(), columns.flatten()], dim=-1).expand(BATCH, -1, -1)
+    return torch.cat([places, patches], dim=-1)
+
+
+# What is given beside what the signature tells; None takes an input away.
+INPUTS: dict[str, Callable[[PretrainedConfig, Inputs], Inputs]] = {
+    "autoformer": _forecast,
+    "blip_2_qformer": lambda config, _: {"encoder_hidden_states": torch.randn(BATCH, 8, config.encoder_hidden_size)},
+    "clap": lambda config, _: {"input_features": torch.randn(BATCH, 1, 256, config.audio_config.num_mel_bins)},
+    "decision_transformer": lambda config, _: {
+        "states": torch.randn(BATCH, 4, config.state_dim),
+        "actions": torch.randn(BATCH, 4, config.act_dim),
+        "rewards": torch.randn(BATCH, 4, 1),
+        "returns_to_go": torch.randn(BATCH, 4, 1),
+        "timesteps": torch.arange(4).repeat(BATCH, 1),
+    },
+    "dia": lambda config, _: {
+        "decoder_input_ids": torch.randint(3, 32, (BATCH, 8, config.decoder_config.num_channels))
+    },
+    "informer": _forecast,
+    "kosmos-2": lambda config, given: _first_tokens("image_embeds_position_mask", config.latent_query_num, given),
+    "kyutai_speech_to_text": lambda config, _: {
+        "input_ids": torch.randint(3, 64, (BATCH, 8, config.num_codebooks + 1))
+    },
+    "lightglue": lambda config, given: {"pixel_values": torch.stack([given["pixel_values"]] * 2, dim=1)},
+    "superglue": lambda config, given: {"pixel_values": torch.stack([given["pixel_values"]] * 2, dim=1)},
+    "lxmert": lambda config, _: {
+        "visual_feats": torch.randn(BATCH, 4, config.visual_feat_dim),
+        "visual_pos": torch.rand(BATCH, 4, config.visual_pos_dim),
+    },
+    "pop2piano": lambda config, _: {"input_ids": None, "input_features": torch.randn(BATCH, 12, config.d_model)},
+    "pix2struct": lambda config, _: {"flattened_patches": _flattened(config)},
+    "speech-encoder-decoder": lambda config, _: {"input_values": torch.randn(BATCH, 2000)},
+    "idefics": lambda _, given: {"image_attention_mask": torch.ones(*given["input_ids"].shape, 1, dtype=torch.long)},
+    "gemma3n_audio": lambda config, _: {
+        "audio_mel": torch.randn(BATCH, 32, config.input_feat_size),
+        "audio_mel_mask": torch.zeros(BATCH, 32, dtype=torch.bool),
+    },
+    "mllama": _tiles,
+    "omdet-turbo": lambda config, _: {
+        "classes_input_ids": torch.randint(3, 100, (2 * BATCH, 6)),
+        "classes_attention_mask": torch.ones(2 * BATCH, 6, dtype=torch.long),
+        "tasks_input_ids": torch.randint(3, 100, (BATCH, 6)),
+        "tasks_attention_mask": torch.ones(BATCH, 6, dtype=torch.long),
+        "classes_structure": torch.tensor([2] * BATCH),
+    },
+    "pi0/base": lambda config, given: {
+        "action_embeds": torch.randn(BATCH, 5, config.dit_config.hidden_size),
+        "pixel_attention_mask": torch.ones(BATCH, 1, dtype=torch.bool),
+    },
+    "pi0/head": lambda config, given: {
+        "state": torch.randn(BATCH, config.max_state_dim),
+        "noise": torch.randn(BATCH, config.chunk_size, config.max_action_dim),
+        "timestep": torch.rand(BATCH),
+        "pixel_attention_mask": torch.ones(BATCH, 1, dtype=torch.bool),
+    },
+    "depth_pro": lambda config, given: {
+        "pixel_values": torch.randn(BATCH, 3, 4 * config.patch_size, 4 * config.patch_size)
+    },
+    "fun_asr_nano_encoder": lambda config, given: {
+        "input_features_mask": torch.ones(given["input_features"].shape[:2])
+    },
+    "muse_glimmer_assistant": lambda config, _: {
+        "noise_embeds": torch.randn(BATCH, config.block_size, config.hidden_size),
+        "context_hidden_states": torch.randn(BATCH, 8, len(config.target_layer_ids) * config.hidden_size),
+    },
+    "muse_spark_audio": lambda config, _: {"input_values": torch.randn(BATCH, 4 * 960)},
+    "musicgen": lambda config, given: _codes(config.decoder),
+    "musicgen_melody": lambda config, given: _codes(config.decoder),
+    "time_series_transformer": _forecast,
+}
+
+
+def with_what_the_family_needs(family: str, part: str, config: PretrainedConfig, inputs: Inputs) -> Inputs:
+    """The inputs, and those that only this family takes."""
+    more = INPUTS.get(f"{family}/{part}") or INPUTS.get(family)
+    given = inputs | more(config, inputs) if more else inputs
+    return {name: item for name, item in given.items() if item is not None}

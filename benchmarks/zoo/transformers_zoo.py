@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from functools import partial
 from inspect import signature
+from itertools import product
 from typing import Any
 
 import torch
@@ -20,8 +21,9 @@ from transformers import PretrainedConfig
 from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
 from transformers_configs import tiny
-from transformers_families import CONFIGS, extra_inputs
-from transformers_inputs import Inputs, configs, example
+from transformers_families import CONFIGS, with_what_the_family_needs
+from transformers_inputs import example, recipes
+from transformers_media import Inputs, configs
 
 from torch_pruning.trace.tracer import Example
 
@@ -72,12 +74,13 @@ def _head_names(head: str) -> dict[str, Any]:
     return names
 
 
-def model_class(kind: type[PretrainedConfig], family: str, part: str) -> type[nn.Module]:
-    """The class of the "base" model of a family, or of the first "head" that it has."""
+def model_classes(kind: type[PretrainedConfig], family: str, part: str) -> list[type[nn.Module]]:
+    """The class of the "base" model of a family, or of each "head" that it has."""
     if part == "base":
-        return _first(modeling_auto.MODEL_MAPPING[kind])
-    head = next(head for head in _HEADS if family in _head_names(head))
-    return _first(getattr(modeling_auto, f"MODEL_FOR_{head}_MAPPING")[kind])
+        return [_first(modeling_auto.MODEL_MAPPING[kind])]
+    heads = [head for head in _HEADS if family in _head_names(head)]
+    found = [_first(getattr(modeling_auto, f"MODEL_FOR_{head}_MAPPING")[kind]) for head in heads]
+    return list(dict.fromkeys(found))
 
 
 def _first(found: Any) -> type[nn.Module]:
@@ -94,35 +97,58 @@ def build(family: str, part: str) -> Built:
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model, inputs = _running(family, part)
-        examples = [Example(inputs, output_transform=without_states if part == "head" else None)]
+        model, inputs, others = _running(family, part)
+        transform = without_states if part == "head" else None
+        examples = [Example(each, output_transform=transform) for each in (inputs, *others)]
         if continues(model, inputs):
             examples.append(Example(inputs, forward_fn=prefill_and_step))
-    return Built(model, tuple(examples), "with a step from its cache" if len(examples) > 1 else "")
+            return Built(model, tuple(examples), "with a step from its cache")
+    return Built(model, tuple(examples))
 
 
-def _running(family: str, part: str) -> tuple[nn.Module, Inputs]:
-    kind = model_class(CONFIG_MAPPING[family], family, part)
+def _running(family: str, part: str) -> tuple[nn.Module, Inputs, list[Inputs]]:
+    """The first model that runs, what it runs with, and what gives it the media that this leaves out."""
     errors: list[Exception] = []
-    for adapt in _VARIANTS:
+    for kind, adapt in product(model_classes(CONFIG_MAPPING[family], family, part), _VARIANTS):
         try:
             config = tiny(CONFIG_MAPPING[family], CONFIGS.get(family, {}))
             adapt(config)
-            model = kind(config).eval()
+            model = kind(_config_of(kind, config)).eval()
+            tried = list(_tried(model, family, part, config, errors))
         except Exception as error:
             errors.append(error)
             continue
-        sized = "image_sizes" in signature(model.forward).parameters
-        for images in ("plain", "sized", "tiled") if sized else ("plain",):
-            try:
-                inputs = {**example(model, config, images), **extra_inputs(family, part, config)}
-                with torch.no_grad():
-                    model(**copy.deepcopy(inputs))
-            except Exception as error:
-                errors.append(error)
-                continue
-            return model, inputs
+        if tried:
+            return model, tried[0], tried[1:]
+    for other in {f"{type(error).__name__}: {error}"[:200]: None for error in errors[1:]}:
+        errors[0].add_note(other)
     raise errors[0]
+
+
+def _config_of(kind: type[nn.Module], config: PretrainedConfig) -> PretrainedConfig:
+    """The config, or one inside of it if the class is a model of that part."""
+    wanted = getattr(kind, "config_class", None) or type(config)
+    fitting = [each for each in configs(config) if isinstance(each, wanted)]
+    return fitting[0] if fitting else config
+
+
+def _tried(
+    model: nn.Module, family: str, part: str, config: PretrainedConfig, errors: list[Exception]
+) -> Iterator[Inputs]:
+    """Inputs that run: the most complete of them, and one for each of the media that are not among those before."""
+    seen: set[str] | None = None
+    for recipe in recipes(signature(model.forward).parameters):
+        if seen is not None and (len(recipe.media) != 1 or seen.issuperset(recipe.media)):
+            continue
+        try:
+            inputs = with_what_the_family_needs(family, part, config, example(model, config, recipe))
+            with torch.no_grad():
+                model(**copy.deepcopy(inputs))
+        except Exception as error:
+            errors.append(error)
+            continue
+        seen = (seen or set()) | set(recipe.media)
+        yield inputs
 
 
 def continues(model: nn.Module, inputs: Inputs) -> bool:
