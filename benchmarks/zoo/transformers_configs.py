@@ -29,6 +29,7 @@ _LIMITS: list[tuple[str, int]] = [
     (r"^rotary_dim$", 4),
     (r"^mm_tokens_per_image$|^model_in_dim$", 16),
     (r"^n_window(_infer)?$", 8),
+    (r"^pos_emb_(height|width)$", 16),
     (r"temperature|period$|theta|num_labels|positional_encoding_temp|log_scaling|floor_scale|^rope_", 10**9),
     (r"num_encoder_blocks|num_stages|^layer_group|block_multiple|blocks_per|_per_block|num_blocks_per", 10**9),
     (r"vocab.*size|vocab_size|^codebook_size|n_codes|num_embeddings$|entity_vocab", VOCABULARY),
