@@ -11,6 +11,7 @@ import argparse
 import copy
 import csv
 import importlib.util
+import math
 import resource
 import sys
 import time
@@ -89,15 +90,12 @@ def prune(task: Task, model: nn.Module, method: Method, keep: float, criteria: d
 
 
 def shortest(model: nn.Module, task: Task, keep: float, method: Method) -> tp.Plan:
-    """The plan that takes out as few blocks as meet the budget."""
-    ((kind, value),) = task.budget(keep).items()
-    for count in range(1, 1000):
-        plan = tp.plan(model, task.example, depth=count, calibration=task.calibration, **method.plan)
-        left = {"params": plan.after.parameters, "macs": plan.after.macs}[kind]
-        whole = {"params": plan.before.parameters, "macs": plan.before.macs}[kind]
-        if left <= (value * whole if value <= 1 else value):
-            break
-    return plan
+    """The plan that takes out as few blocks of the least influence as meet a budget of parameters; blocks are alike."""
+    whole = sum(parameter.numel() for parameter in model.parameters())
+    one = tp.plan(model, task.example, depth=1, block_importance="magnitude", **method.plan)
+    count = math.ceil((whole - task.budget(keep)["params"] * whole) / (whole - one.after.parameters))
+    # The influence of a block is a mean over tokens, for which a part of the calibration inputs is plenty.
+    return tp.plan(model, task.example, depth=count, calibration=task.calibration[:2], **method.plan)
 
 
 def criterion(task: Task, name: str) -> Any:

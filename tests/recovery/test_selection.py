@@ -163,3 +163,33 @@ def test_steps_recover_each_time() -> None:
     single = tp.Pruner(net, x[:1], pruning_ratio=0.5).step(calibration=[x])
     assert single.report.recovery is not None
     assert tp.Pruner(net, x[:1], pruning_ratio=0.5).step().report.recovery is None
+
+
+def test_with_few_rows_units_are_not_taken_for_replaceable_that_only_seem_so() -> None:
+    """Independent units, not many more rows than units: what counts is what a unit contributes, as nothing can stand
+    in. In the sample others seem to; rows held out tell that they do not."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(48, 48, bias=False), nn.Linear(48, 8)).double()
+    net[0].weight.data.copy_(torch.eye(48))
+    net[1].weight.data.mul_(torch.linspace(0.5, 1.5, 48))
+    energy = net[1].weight.detach().square().sum(0)
+    x = torch.randn(80, 48).double()
+
+    def lost(**options: float) -> float:
+        """Of the twelve that go first, beyond what the best twelve lose."""
+        (scores,) = scores_of(net, x, "0", **options)
+        return float(energy[scores.argsort()[:12]].sum() / energy.sort().values[:12].sum()) - 1
+
+    assert lost() < 0.1
+    assert lost(damping=1e-6) > 2 * lost()
+
+
+def test_damping_does_not_count_as_a_loss() -> None:
+    """However strong it is, removing a unit alone costs at most what the unit contributes."""
+    net = nn.Sequential(nn.Linear(6, 10), nn.ReLU(), nn.Linear(10, 4)).double()
+    x = torch.randn(200, 6).double()
+    rows = net[1](net[0](x)).detach()
+    variance = net[2](rows).detach().var(0, correction=0).sum()
+    alone = net[2].weight.detach().square().sum(0) * rows.var(0, correction=0) / variance
+    (scores,) = scores_of(net, x, "0", damping=1e6)
+    assert float(scores.min()) == pytest.approx(float(alone.min()), rel=1e-3)

@@ -6,14 +6,16 @@ Removing columns S of a weight W with inputs X, and solving anew for the columns
 
 (Hassibi & Stork, "Second order derivatives for network pruning: Optimal Brain Surgeon", 1992, equation 5, for one
 column; whole structures as in Kurtic et al., "ZipLM", 2023, equation 2). Units go one after another, or a small share
-at a time, each time those whose loss is smallest then; the score of a unit is what its removal cost. Losses are
-relative to the variance of the outputs, or of the sum that these are added to, and summed over the group's consumers.
+at a time, each time those whose loss is smallest then; the score of a unit is what its removal cost. In it, damping
+charges for |W_S|^2, which is no error and taken off again: strong damping would give magnitudes, and gives the energy
+of what a unit contributes. Losses are relative to the variance of the outputs, or of the sum that these are added to,
+and summed over the group's consumers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -27,14 +29,16 @@ from torch_pruning.importance.spread import group_entries
 from torch_pruning.importance.units import lane_count
 from torch_pruning.progress import progress
 from torch_pruning.recovery.calibration import as_batches
-from torch_pruning.recovery.moments import Moments, row_weights
+from torch_pruning.recovery.moments import Moments, pooled, row_weights
 from torch_pruning.recovery.observe import Product, at_rest
+from torch_pruning.recovery.solve import least_squares
 from torch_pruning.recovery.targets import places_of, sample
 from torch_pruning.recovery.weights import Solvable, solvable_weights
 from torch_pruning.rules.call import CONTRACTED
 from torch_pruning.trace.tracer import Example
 
-DAMPING = 1e-3  # of the mean of the diagonal
+DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of the mean of the diagonal
+HELD_OUT = 0.25  # of the rows, on which they are compared
 SHARE = 1 / 24  # of the units that are left, that go at once
 
 
@@ -47,6 +51,7 @@ class Inputs:
     matrix: Tensor  # [G, O, I]
     layout: Any  # weight-shaped tensor -> [G, O, I]
     variance: float  # of the outputs, or of the sum that they go into
+    damping: float
 
 
 class ReconstructionScore:
@@ -54,7 +59,9 @@ class ReconstructionScore:
     stand in for. Groups that no weight reads directly (head dims of queries and keys) are scored by their share of
     the squared weights.
 
-    Statistics are taken from the dense model once, when the object is made.
+    Statistics are taken from the dense model once, when the object is made. `damping` is the ridge strength under which
+    others stand in; None is for each weight the one that does best on rows held out, so that with few rows units are
+    not taken for replaceable that only seem so.
 
     >>> import torch, torch_pruning as tp
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
@@ -72,18 +79,18 @@ class ReconstructionScore:
         *,
         example_inputs: Any = None,
         rows: int = 32_768,
-        damping: float = DAMPING,
+        damping: float | None = None,
     ) -> None:
         graph = model if isinstance(model, Graph) else build_graph(model, [Example(example_inputs)])
         weights, _ = solvable_weights(graph, ())
         consumers = {m.tensor for group in graph.groups for m in group.members if m.role == CONTRACTED}
         wanted = {name: weight for name, weight in weights.items() if name in consumers}
         batches = as_batches(calibration, graph.example.inputs)
-        self.damping = damping
-        self.inputs = _observed(graph, batches, wanted, max(64, rows // len(batches)))
+        found = _observed(graph, batches, wanted, max(64, rows // len(batches)))
+        self.inputs = found if damping is None else {n: replace(i, damping=damping) for n, i in found.items()}
 
     def __call__(self, group: Group, tensors: Mapping[str, Tensor]) -> Scores:
-        readers = _readers(group, self.inputs, self.damping)
+        readers = _readers(group, self.inputs)
         if not readers:
             return self._by_weights(group, tensors)
         return eliminated(readers, lane_count(group), group.size)
@@ -116,7 +123,8 @@ class _Seen:
 
     matrix: Tensor
     layout: Any
-    inputs: Moments = field(default_factory=Moments)
+    fit: Moments = field(default_factory=Moments)
+    held_out: Moments = field(default_factory=Moments)
     outputs: Moments = field(default_factory=Moments)
 
     @classmethod
@@ -128,12 +136,32 @@ class _Seen:
 
     def add(self, x: Tensor, y: Tensor) -> None:
         weights = row_weights(y)
-        self.inputs.add(x, x[..., :0], weights)
+        border = len(y) - int(HELD_OUT * len(y))
+        self.fit.add(x[:, :border], x[:, :border, :0], weights[:border])
+        self.held_out.add(x[:, border:], x[:, border:, :0], weights[border:])
         self.outputs.add(y[None, :, :0], y[None], weights)
 
     def summed_up(self, shifts: bool) -> Inputs:
-        xx = self.inputs.centred()[0] if shifts else self.inputs.xx
-        return Inputs(xx / self.inputs.count, self.matrix, self.layout, self.outputs.variance())
+        whole = pooled([self.fit, self.held_out])
+        xx = whole.centred()[0] if shifts else whole.xx
+        damping = self._damping(shifts)
+        return Inputs(xx / whole.count, self.matrix, self.layout, self.outputs.variance(), damping)
+
+    def _damping(self, shifts: bool) -> float:
+        """The ridge strength with which the other columns stand in best for the last quarter of them."""
+        stay = self.matrix.shape[-1] - self.matrix.shape[-1] // 4
+        gone = self.matrix[..., stay:]
+
+        def without(whole: Moments) -> Moments:
+            part = Moments()
+            part.count, part.xx, part.x = whole.count, whole.xx[:, :stay, :stay], whole.x[..., :stay]
+            if whole.count:
+                part.ex, part.e = gone @ whole.xx[:, stay:, :stay], gone @ whole.x[..., stay:].mT
+                part.ee = (gone @ whole.xx[:, stay:, stay:] * gone).sum()
+            return part
+
+        found = least_squares(without(self.fit), without(self.held_out), shifts, DAMPINGS)
+        return DAMPINGS[0] if found is None else min(found.strength, DAMPINGS[-1])
 
 
 def _observed(graph: Graph, batches: Sequence[Any], wanted: Mapping[str, Solvable], most: int) -> dict[str, Inputs]:
@@ -166,11 +194,13 @@ def _observed(graph: Graph, batches: Sequence[Any], wanted: Mapping[str, Solvabl
 
 @dataclass(slots=True)
 class Reader:
-    """One weight, or one group of a grouped one, that reads a group's units: H^-1 [I, I], W [O, I], and which columns
-    each of its elements (lane * units + unit) has: [elements here, columns of one], -1 where one has fewer."""
+    """One weight, or one group of a grouped one, that reads a group's units: H^-1 [I, I], W [O, I], what damping alone
+    would charge for each column of the first W [I], and which columns each of its elements (lane * units + unit) has:
+    [elements here, columns of one], -1 where one has fewer."""
 
     inverse: Tensor
     weight: Tensor
+    charged: Tensor
     elements: Tensor
     columns: Tensor
     scale: float
@@ -191,7 +221,8 @@ class Reader:
         block = block + torch.diag_embed((~own).to(block))
         weight = (self.weight[:, at] * own).permute(1, 2, 0)  # (elements, columns, outputs)
         factor, _ = torch.linalg.cholesky_ex(block)
-        return torch.linalg.solve_triangular(factor, weight, upper=False).square().sum((1, 2)) * self.scale
+        losses = torch.linalg.solve_triangular(factor, weight, upper=False).square().sum((1, 2))
+        return (losses - (self.charged[at] * own).sum(1)) * self.scale
 
     def remove(self, gone: Tensor) -> None:
         """Take these elements out, solve for the rest, and forget their columns."""
@@ -207,12 +238,13 @@ class Reader:
         stays[columns] = False
         place = stays.cumsum(0) - 1
         self.weight = (self.weight - of_weight.mT @ towards)[:, stays]
+        self.charged = self.charged[stays]
         self.inverse = (self.inverse - towards.mT @ towards)[stays][:, stays]
         self.elements, self.columns = self.elements[~mine], self.columns[~mine]
         self.columns = torch.where(self.columns >= 0, place[self.columns.clamp_min(0)], self.columns)
 
 
-def _readers(group: Group, inputs: Mapping[str, Inputs], damping: float) -> list[Reader]:
+def _readers(group: Group, inputs: Mapping[str, Inputs]) -> list[Reader]:
     """The weights that contract the group's axis, one entry for each convolution group."""
     none = lane_count(group) * group.size
     found: list[Reader] = []
@@ -228,17 +260,14 @@ def _readers(group: Group, inputs: Mapping[str, Inputs], damping: float) -> list
         layout = of_weight.layout(slots)[:, 0]  # (groups, columns): alike for all outputs of a group
         for g, row in enumerate(layout.to(of_weight.xx.device)):
             if (row < none).any():
-                damped = _damped(of_weight.xx[g], damping)
-                found.append(_reader(damped, of_weight.matrix[g], row, none, of_weight.variance))
+                found.append(_reader(of_weight, g, row, none))
     return found
 
 
-def _damped(xx: Tensor, damping: float) -> Tensor:
-    mean = xx.diagonal().mean().clamp_min(1e-300)
-    return xx + damping * mean * torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
-
-
-def _reader(damped: Tensor, weight: Tensor, row: Tensor, none: int, variance: float) -> Reader:
+def _reader(of_weight: Inputs, g: int, row: Tensor, none: int) -> Reader:
+    xx, weight = of_weight.xx[g], of_weight.matrix[g]
+    strength = of_weight.damping * xx.diagonal().mean().clamp_min(1e-300)
+    damped = xx + strength * torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
     owned = (row < none).nonzero().flatten()
     owned = owned[torch.argsort(row[owned], stable=True)]
     elements, counts = torch.unique_consecutive(row[owned], return_counts=True)
@@ -247,7 +276,8 @@ def _reader(damped: Tensor, weight: Tensor, row: Tensor, none: int, variance: fl
     at = torch.arange(len(owned), device=row.device) - starts.repeat_interleave(counts)
     columns[torch.arange(len(elements), device=row.device).repeat_interleave(counts), at] = owned
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-    return Reader(inverse, weight.clone(), elements, columns, 1 / max(variance, 1e-300))
+    scale = 1 / max(of_weight.variance, 1e-300)
+    return Reader(inverse, weight.clone(), strength * weight.square().sum(0), elements, columns, scale)
 
 
 def eliminated(readers: list[Reader], lanes: int, units: int) -> Scores:
