@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch_pruning.axes.sizes import AttributeSource
 from torch_pruning.errors import StalePlanError
 from torch_pruning.planning.attention import FreeMultiheadAttention
 from torch_pruning.planning.attributes import AttributeWriter
+from torch_pruning.planning.biases import create_bias, may_take_bias
 from torch_pruning.planning.tensors import assign
 from torch_pruning.trace.substitute import named_tensors, substituted
 
@@ -51,25 +52,35 @@ def load_state_dict(model: nn.Module, state_dict: Mapping[str, Any]) -> nn.Modul
         )
     saved: Mapping[str, Tensor] = state_dict["tensors"]
     tensors = dict(named_tensors(model))
-    if tensors.keys() != saved.keys():
+    biases = _biases_to_create(model, saved.keys() - tensors.keys())
+    if tensors.keys() | biases.keys() != saved.keys():
         odd = sorted(tensors.keys() ^ saved.keys())
         raise StalePlanError(
             f"the model must have the tensors that were saved; found a difference in {odd[:4]}: build the model that "
             "was pruned, with the same arguments"
         )
     for name, tensor in saved.items():
-        if tensor.dim() != tensors[name].dim():
+        if name in tensors and tensor.dim() != tensors[name].dim():
             raise StalePlanError(
                 f"{name} must have {tensor.dim()} dimensions, as saved; found {list(tensors[name].shape)}: build the "
                 "model that was pruned, with the same arguments"
             )
     numbers = {AttributeSource(path, _tuples(steps)): value for path, steps, value in state_dict["numbers"]}
     _write_numbers(model, numbers, state_dict["replaced"])
+    for name, path in biases.items():
+        create_bias(model, path, saved[name])
     with torch.inference_mode(False), torch.no_grad():
         for name, old in tensors.items():
             new = saved[name].detach().to(device=old.device, dtype=old.dtype, copy=True)
             assign(old, new)
     return model
+
+
+def _biases_to_create(model: nn.Module, missing: Iterable[str]) -> dict[str, str]:
+    """{name: layer} of what is missing because recovery has created it: biases of layers that have none."""
+    paths = {name: name.removesuffix("bias").removesuffix(".") for name in missing if name.split(".")[-1] == "bias"}
+    modules = dict(model.named_modules())
+    return {name: path for name, path in paths.items() if path in modules and may_take_bias(modules[path])}
 
 
 def _write_numbers(model: nn.Module, numbers: Mapping[AttributeSource, Any], replaced: list[str]) -> None:

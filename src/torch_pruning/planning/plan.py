@@ -81,8 +81,9 @@ class Plan:
     """What will be removed, in the coordinates of the model as it was when the plan was made.
 
     `kept` holds ordered gather indices by tensor and dimension; `blocks` those that depend on a lane; `scales` factors
-    to fold into parameters; `replaced` the layers that get another class; `depth` the blocks that go; `shapes` is the
-    fingerprint.
+    to fold into parameters; `replaced` the layers that get another class; `depth` the blocks that go; `biases` the
+    layers that recovery has given a bias, with its size, which is zero at first wherever else the plan is carried out;
+    `shapes` is the fingerprint.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -100,6 +101,7 @@ class Plan:
     customized: tuple[CustomizedCut, ...] = ()
     unread: tuple[AttributeSource, ...] = field(default=(), compare=False)  # integers nobody read that look like sizes
     depth: DepthChange | None = None
+    biases: dict[str, int] = field(default_factory=dict)
     # The same without the blocks, in the names and on the graph of the model that has lost them.
     shorter: Plan | None = field(default=None, repr=False, compare=False)
 
@@ -192,6 +194,7 @@ class Plan:
             lines.append(f"{group.name}: {group.size} -> {group.kept}{note}")
         for path, cls in self.replaced.items():
             lines.append(f"{path}: becomes {cls}")
+        lines += [f"{path}: gets a bias" for path in self.biases]
         if self.before is not None and self.after is not None:
             lines.append(f"parameters {self.before.parameters:,} -> {self.after.parameters:,}")
             lines.append(f"MACs       {self.before.macs:,} -> {self.after.macs:,}")
@@ -224,6 +227,7 @@ class Plan:
                 "scales": [[*key, factor] for key, factor in self.scales.items()],
                 "replaced": self.replaced,
                 "groups": [[g.name, g.size, g.kept, g.removed, g.exact, g.reason] for g in self.groups],
+                "biases": self.biases,
                 "depth": None if self.depth is None else self.depth.to_data(),
                 "cost": [[c.parameters, c.macs] if c else None for c in (self.before, self.after)],
             }
@@ -263,6 +267,7 @@ class Plan:
             before,
             after,
             depth=None if data.get("depth") is None else DepthChange.from_data(data["depth"]),
+            biases=dict(data.get("biases", {})),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch_pruning.errors import OptimizerError
 from torch_pruning.planning.attention import FreeMultiheadAttention
 from torch_pruning.planning.attributes import AttributeWriter, stock_attributes
+from torch_pruning.planning.biases import create_bias
 from torch_pruning.planning.customized import CustomizedSurgery
 from torch_pruning.planning.plan import Plan
 from torch_pruning.planning.shorten import Shortening
@@ -40,6 +41,7 @@ class Surgery:
         self.writer = AttributeWriter(model)
         self.converted: list[tuple[nn.Module, dict[str, Any]]] = []
         self.customized: list[CustomizedSurgery] = []
+        self.biases: list[Callable[[], None]] = []
         self.shortening = None if plan.depth is None else Shortening(plan.depth, model, self.optimizers)
 
     def apply(self) -> None:
@@ -60,6 +62,8 @@ class Surgery:
             layer = self.model.get_submodule(cut.path)
             self.customized.append(CustomizedSurgery(layer))
             self.customized[-1].apply(cut, layer, self.optimizers)
+        for path, size in self.plan.biases.items():
+            self.biases.append(create_bias(self.model, path, torch.zeros(size), self.optimizers))
         self._write_attributes()
         if self.shortening is not None:  # last, for until then names are those of the plan
             self.shortening.apply()
@@ -69,6 +73,8 @@ class Surgery:
         if self.shortening is not None:
             self.shortening.undo()
         self.writer.undo()
+        while self.biases:
+            self.biases.pop()()
         for customized in reversed(self.customized):
             customized.undo()
         for module, entries in reversed(self.converted):

@@ -33,6 +33,8 @@ class Snapshot:
         self.executed = list(graph.executed)
         self.repairs = list(graph.repairs)
         self.attribute_values = dict(graph.constraints.attribute_values)
+        self.known = dict(graph.axes), graph.parameters, graph.cost_of
+        self.members = [(group, group.members) for group in graph.groups]
 
     def restore(self) -> None:
         """Everything as it was when the snapshot was taken."""
@@ -46,11 +48,16 @@ class Snapshot:
             optimizer.state.clear()
             optimizer.state.update(_copied_state(state))
             for group, values in zip(optimizer.param_groups, settings, strict=True):
-                group.update(values)
+                group.update({**values, "params": list(values["params"])})
         for axis, size in self.sizes.items():
             axis.shrink(size)
         self.graph.executed[:] = self.executed
         self.graph.repairs = list(self.repairs)
+        axes, self.graph.parameters, self.graph.cost_of = self.known
+        self.graph.axes.clear()
+        self.graph.axes.update(axes)
+        for group, members in self.members:
+            group.members = members
         self.graph.constraints.attribute_values.clear()
         self.graph.constraints.attribute_values.update(self.attribute_values)
 
@@ -86,5 +93,5 @@ def _copied_state(state: Any) -> dict[Any, Any]:
 
 
 def _settings(optimizer: Any) -> list[dict[str, Any]]:
-    """Learning rates and the like; the lists of parameters stay."""
-    return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    """Learning rates and the like, and which parameters there are."""
+    return [{**group, "params": list(group["params"])} for group in optimizer.param_groups]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_pruning.graph.graph import Graph
+from torch_pruning.planning.biases import create_bias
 from torch_pruning.recovery.reconstruct import Solved
 from torch_pruning.recovery.weights import Solvable
 from torch_pruning.trace.substitute import named_tensors
@@ -21,6 +22,7 @@ class Writer:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.tensors = dict(named_tensors(model))
+        self.created: dict[str, int] = {}  # sizes of new biases by module
         self._undo: list[Callable[[], None]] = []
 
     def undo(self) -> None:
@@ -41,20 +43,11 @@ class Writer:
 
     def add_bias(self, path: str, values: Tensor, graph: Graph, optimizer: Any) -> None:
         """A layer without a bias gets one, which the graph and the optimizer then know."""
-        module = self.model.get_submodule(path)
-        weight = module._parameters["weight"]
-        assert weight is not None
-        bias = nn.Parameter(values.detach().clone().to(weight), weight.requires_grad)
-        name = f"{path}.bias" if path else "bias"
-        self._undo.append(lambda: module._parameters.__setitem__("bias", None))
-        module._parameters["bias"] = bias
-        weight_name = f"{path}.weight" if path else "weight"
-        self._undo.append(graph.adopt(name, graph.axes[weight_name][0]))
-        for candidate in optimizer if isinstance(optimizer, (list, tuple)) else [optimizer]:
-            for group in getattr(candidate, "param_groups", ()):
-                if any(parameter is weight for parameter in group["params"]):
-                    group["params"].append(bias)
-                    self._undo.append(group["params"].pop)
+        optimizers = optimizer if isinstance(optimizer, (list, tuple)) else [optimizer]
+        self._undo.append(create_bias(self.model, path, values, optimizers))
+        name, weight = (f"{path}.{part}" if path else part for part in ("bias", "weight"))
+        self._undo.append(graph.adopt(name, graph.axes[weight][0]))
+        self.created[path] = values.numel()
 
 
 def _copy(tensor: Tensor, values: Tensor) -> None:

@@ -35,12 +35,14 @@ class RecoveryReport:
     heads: tuple[MatchedHeads, ...] = ()
     refused: tuple[Refused, ...] = ()
     batch_norms: tuple[str, ...] = ()
+    biases: tuple[str, ...] = ()  # layers that had none and got one
 
     def summary(self) -> str:
         """One line per weight: the share of its outputs' variance that was wrong before and after."""
         lines = [f"{row.query} x {row.key}: {row.before:.2%} -> {row.after:.2%} of the scores" for row in self.heads]
         lines += [f"{row.weight}: {row.before:.2%} -> {row.after:.2%} of the outputs' variance" for row in self.solved]
         lines += [f"{row.name}: left alone, {row.reason}" for row in self.refused]
+        lines += [f"{path}: has a bias now" for path in self.biases]
         if self.batch_norms:
             lines.append(f"batch norm statistics of {len(self.batch_norms)} layers")
         return "\n".join(lines)
@@ -83,6 +85,8 @@ def execute(
     turned = turned_tensors(graph.model, plan, turns)
     report = RecoveryReport(method, heads=tuple(heads), refused=(*(refused if chosen.solves else ()), *unmatched))
 
+    created: dict[str, int] = {}
+
     def recover(model: nn.Module) -> None:
         nonlocal report
         with undone_on_error(model) as writer:
@@ -91,12 +95,14 @@ def execute(
             if targets is not None:
                 solved = Reconstruction(model, graph, targets, wanted, chosen).solve(batches)
                 write(writer, solved, wanted, graph, optimizer)
-                report = replace(report, solved=tuple(solved.values()))
+                report = replace(report, solved=tuple(solved.values()), biases=tuple(writer.created))
+                created.update(writer.created)
             if chosen.measures_batch_norm:
                 names = reestimate_batch_norm(model, batches, example=graph.example)
                 report = replace(report, batch_norms=tuple(names))
 
     planning.execute(plan, None, optimizer, check=True, then=recover)
+    plan.biases.update(created)
     return report
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from torch_pruning.graph.graph import Graph
+from torch_pruning.planning.biases import may_take_bias
 from torch_pruning.planning.plan import Plan
 from torch_pruning.recovery.readings import READINGS, Reading
 from torch_pruning.rules.call import CONTRACTED
@@ -214,14 +215,7 @@ def _modules_without_bias(model: nn.Module) -> dict[str, str]:
 
     def fitting() -> Iterator[tuple[str, str]]:
         for path, module in model.named_modules():
-            weight = module._parameters.get("weight")
-            torchs = type(module).forward.__module__.startswith("torch.nn.modules")
-            if (
-                weight is not None
-                and torchs
-                and module._parameters.get("bias", weight) is None
-                and not module._forward_hooks
-            ):
-                yield names.get(id(weight), ""), path
+            if may_take_bias(module) and not module._forward_hooks:
+                yield names.get(id(module._parameters["weight"]), ""), path
 
     return dict(fitting())
