@@ -74,8 +74,10 @@ $(VENV)/.zoo: $(STAMP)
 	@touch $@
 
 zoo-sample: export OMP_NUM_THREADS := 1
-zoo-sample: $(VENV)/.zoo  ## a sample of about 100 published models through the oracle (about ten minutes)
-	@$(BIN)/python -m pytest -m zoo -n 0 tests/zoo $(PYTEST_ARGS)
+zoo-sample: export MKL_NUM_THREADS := 1
+zoo-sample: export HF_HUB_OFFLINE := 1
+zoo-sample: $(VENV)/.zoo  ## a sample of about 100 published models through the oracle, one worker for each core
+	$(BIN)/python -m pytest -m zoo -n $(WORKERS) --dist worksteal tests/zoo $(PYTEST_ARGS)
 
 zoo-coverage: $(STAMP)  ## docs/coverage.md from the tables of make zoo-torchvision, zoo-timm, zoo-transformers, ...
 	@$(BIN)/python benchmarks/zoo/run.py --render

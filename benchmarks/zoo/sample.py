@@ -1,8 +1,10 @@
 """tests/zoo/sample.csv: about 100 small models that were exact, drawn from all families of all zoos.
 
-python benchmarks/zoo/sample.py [--seed 0] [--count 100]
+    python benchmarks/zoo/sample.py [--seed 0]         # draw them anew from the tables that there are
+    python benchmarks/zoo/sample.py --measure          # measure anew how much of those in it can be pruned
 
-Families take turns in an order that the seed decides, until there are enough models; of each family one at random.
+Each zoo has its number. Families that once were wrong come first; then families take turns in an order that the seed
+decides, and of each family one model at random.
 """
 
 from __future__ import annotations
@@ -10,15 +12,28 @@ from __future__ import annotations
 import argparse
 import csv
 import random
-from pathlib import Path
 
 from coverage import ROOT, Row, Table, tables
 
 SAMPLE = ROOT / "tests" / "zoo" / "sample.csv"
 COLUMNS = ["zoo", "model", "prunable_share"]
+COUNTS = {"torchvision": 16, "timm": 30, "transformers": 34, "diffusers": 12, "ultralytics": 10}
 # Of what runs in a few seconds.
 MOST_PARAMETERS = 15_000_000
 MOST_OPS = 600
+
+# What the engine once got wrong, or could not do.
+BROKE_BEFORE = {
+    "torchvision": "ssdlite320_mobilenet_v3_large lraspp_mobilenet_v3_large swin_t convnext_tiny",
+    "timm": "efficientvim_m1 xcit_nano_12_p16_224 levit_128s swin_tiny_patch4_window7_224",
+    "transformers": """
+        llava/head aya_vision/head bart/head mbart/head marian/head reformer/head rwkv/head deberta-v2/head xlnet/head
+        mpnet/head convbert/head nystromformer/head esm/head cpmant/head wavlm/head wav2vec2-conformer/head
+        data2vec-audio/head parakeet_tdt/head audio-spectrogram-transformer/head dinov2/head dinov3_vit/head beit/head
+        deit/head yolos/head vivit/head vjepa2/head poolformer/head clip/head glm4/head
+    """,
+    "ultralytics": "yolo12|(n)",
+}
 
 
 def candidates(table: Table) -> dict[str, list[Row]]:
@@ -30,31 +45,47 @@ def candidates(table: Table) -> dict[str, list[Row]]:
     return found
 
 
-def draw(found: list[Table], count: int, seed: int) -> list[tuple[str, Row]]:
-    """(zoo, row): family after family, zoos mixed, then the same again for a second of each."""
-    generator = random.Random(seed)
-    strata = [(table.zoo, rows) for table in found for _, rows in sorted(candidates(table).items())]
+def draw(table: Table, count: int, seed: int) -> list[Row]:
+    """What broke before; then family after family, then the same again for a second of each."""
+    generator = random.Random(f"{table.zoo} {seed}")
+    before = [name.replace("|", " ") for name in BROKE_BEFORE.get(table.zoo, "").split()]
+    drawn = [row for row in table.of("exact") if row["model"] in before]
+    strata = [rows for family, rows in sorted(candidates(table).items()) if not any(row in drawn for row in rows)]
     generator.shuffle(strata)
-    for _, rows in strata:
+    for rows in strata:
         generator.shuffle(rows)
-    turns = max((len(rows) for _, rows in strata), default=0)
-    drawn = [(zoo, rows[turn]) for turn in range(turns) for zoo, rows in strata if turn < len(rows)]
-    return sorted(drawn[:count], key=lambda pair: (pair[0], pair[1]["model"]))
+    turns = max((len(rows) for rows in strata), default=0)
+    drawn += [rows[turn] for turn in range(turns) for rows in strata if turn < len(rows)]
+    return sorted(drawn[:count], key=lambda row: row["model"])
 
 
-def write(path: Path, drawn: list[tuple[str, Row]]) -> None:
-    with path.open("w", newline="") as file:
+def measured(zoo: str, model: str) -> Row:
+    """The row of one model, measured now."""
+    from measure import Options, measure
+    from run import load
+
+    case = next(case for case in load(zoo).cases() if case.name == model)
+    return {key: str(value) for key, value in measure(case, Options()).items()}
+
+
+def write(rows: list[tuple[str, Row]]) -> None:
+    with SAMPLE.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows([zoo, row["model"], row["prunable_share"]] for zoo, row in drawn)
+        writer.writerows([zoo, row["model"], row["prunable_share"]] for zoo, row in rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--measure", action="store_true", help="keep the models, measure their shares anew")
     options = parser.parse_args()
-    write(SAMPLE, draw(tables(), options.count, options.seed))
+    if options.measure:
+        with SAMPLE.open(newline="") as file:
+            names = [(row["zoo"], row["model"]) for row in csv.DictReader(file)]
+        write([(zoo, measured(zoo, model)) for zoo, model in names])
+    else:
+        write([(table.zoo, row) for table in tables() for row in draw(table, COUNTS[table.zoo], options.seed)])
 
 
 if __name__ == "__main__":
