@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +21,7 @@ from torch_pruning.planning.layer_counts import Probe
 from torch_pruning.planning.shorter import removable_blocks
 from torch_pruning.planning.silence import silenced
 from torch_pruning.pruner.depth import influence
+from torch_pruning.pruner.latency.cache import Times
 
 pytestmark = pytest.mark.models
 
@@ -268,3 +272,37 @@ def test_too_many_blocks_and_ignored_ones() -> None:
     assert "blocks.2" not in plan.depth.removed
     with pytest.raises(ValueError, match="block_importance must be"):
         tp.plan(model, x, depth=1, block_importance="colour")
+
+
+class Computed(Times):
+    """Times that follow the sizes of tensors; nothing is measured or written."""
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__("computed", Path("/nowhere"))
+
+    def get(self, key: str, measure: Any) -> float:
+        shapes = re.findall(r"\[(\d[\d, ]*)\]", key)
+        return sum(math.prod(map(int, shape.split(","))) for shape in shapes) / 1000
+
+
+def test_depth_and_a_latency_in_one_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share is one of the time that the whole model takes; blocks that go count towards it."""
+
+    def takes(model: nn.Module, *_: Any) -> float:
+        return sum(p.numel() for p in model.parameters()) / 100
+
+    monkeypatch.setattr("torch_pruning.pruner.latency.model.Times", Computed)
+    monkeypatch.setattr("torch_pruning.pruner.latency.model.model_milliseconds", takes)
+    monkeypatch.setattr("torch_pruning.pruner.plan.model_milliseconds", takes)
+    model, x = Listed(), torch.randn(5, 6)
+    dense = takes(model)
+    plan = tp.plan(model, x, depth=1, latency=0.5)
+    assert plan.depth is not None
+    assert len(plan.depth.removed) == 1
+    assert plan.groups
+    assert plan.latency is not None
+    assert plan.latency.before == dense
+    assert tp.verify(model, plan).exact
+    plan.exec()
+    assert takes(model) == pytest.approx(plan.latency.measured)
+    assert 0.4 * dense < takes(model) < 0.6 * dense

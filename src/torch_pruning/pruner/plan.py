@@ -16,6 +16,7 @@ from torch_pruning.planning.settled import carried_out
 from torch_pruning.pruner.budget import KINDS
 from torch_pruning.pruner.decide import Start, decide
 from torch_pruning.pruner.depth import BlockScore, DepthOptions, plan_depth
+from torch_pruning.pruner.latency.clock import device_of, model_milliseconds
 from torch_pruning.pruner.latency.meet import meet_latency
 from torch_pruning.pruner.options import Options, Ratios, one_budget
 from torch_pruning.pruner.report import PruneReport
@@ -156,15 +157,10 @@ def _width(graph: Graph, given: dict[str, Any], batches: list[Any] | None) -> Ca
     Names and patterns of the whole model become its parameters, which stay themselves; costs are shares of all of it.
 
     Raises:
-        ValueError: for names in ratios, and for a latency, which is measured on models as they are.
+        ValueError: for names in ratios.
     """
     if all(given[kind] is None for kind in KINDS):
         return None
-    if given["latency"] is not None:
-        raise ValueError(
-            f"with depth, the budget must be pruning_ratio, macs, params or memory, found latency={given['latency']}: "
-            "take blocks out in one call, and meet a latency in the next"
-        )
     keys = [key for name in ("ratios", "head_ratio") if isinstance(given[name], Mapping) for key in given[name]]
     named = [part for key in keys for part in (key if isinstance(key, tuple) else (key,)) if isinstance(part, str)]
     if named:
@@ -176,14 +172,19 @@ def _width(graph: Graph, given: dict[str, Any], batches: list[Any] | None) -> Ca
     matched = [tensors[name] for name in matched_names(graph, _listed(given["ignore"]))]
     ignored = [tensor for tensor in matched if isinstance(tensor, nn.Parameter)]
     options = options_of(**{**given, "ignore": ignored})
-    start = Start.of(graph)
+    costs = dict(Start.of(graph).costs)
+    if given["latency"] is not None:
+        costs["latency"] = model_milliseconds(graph.model, graph.example, device_of(graph.model))
 
     def width(shorter: Graph) -> Plan:
         left = {id(parameter) for parameter in shorter.model.parameters()}
         kept = tuple(parameter for parameter in ignored if id(parameter) in left)
-        now = replace(Start.of(shorter), costs=start.costs)
+        now = replace(Start.of(shorter), costs=costs)
         importance = with_calibration(options.importance, shorter, batches)
-        return plan_of(shorter, replace(options, ignore=kept, importance=importance), now)
+        found = plan_of(shorter, replace(options, ignore=kept, importance=importance), now)
+        if found.latency is not None:
+            found.latency = replace(found.latency, before=costs["latency"])
+        return found
 
     return width
 
