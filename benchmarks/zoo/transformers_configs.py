@@ -28,7 +28,8 @@ _LIMITS: list[tuple[str, int]] = [
     ),
     (r"^rotary_dim$", 4),
     (r"^mm_tokens_per_image$|^model_in_dim$", 16),
-    (r"^n_window(_infer)?$", 8),
+    (r"^n_window$", 8),
+    (r"^n_window_infer$", 32),
     (r"^pos_emb_(height|width)$", 16),
     (r"temperature|period$|theta|num_labels|positional_encoding_temp|log_scaling|floor_scale|^rope_", 10**9),
     (r"num_encoder_blocks|num_stages|^layer_group|block_multiple|blocks_per|_per_block|num_blocks_per", 10**9),
@@ -68,6 +69,7 @@ _TOKEN = re.compile(r"(token_id|token_index|_token_ids?|_ids?)$|^(pad|bos|eos|se
 _LABELS = frozenset(["id2label", "label2id", "num_labels", "problem_type", "dtype", "transformers_version"])
 _WIDTHS = re.compile(r"^(encoder_)?hidden_sizes$|^embed_dims?$|^hidden_dims$|^conv_dim$|^stage_dims$")
 _DEPTHS = re.compile(r"depths|num_blocks|repeats|^depth$")
+_PICKED = re.compile(r"^deepstack_visual_indexes$|^global_attn_indexes$|^fullatt_block_indexes$")
 _DROPPED = re.compile(r"drop|mask_(time|feature)_prob|jitter|noise")
 _PADDING = {"pad": 0, "bos": 1, "eos": 2, "decoder_start": 1}
 
@@ -118,7 +120,7 @@ def _built(
         else:
             new = _shrunk(name, value, specials)
             fields |= {} if new is None else {name: new}
-    fields |= _given_out(found, fields)
+    fields |= _given_out(found, fields) | _places(found, specials)
     fields |= _tied(found, fields)
     nested_names = {name for name, value in fields.items() if isinstance(value, PretrainedConfig)}
     fields |= {name: item for name, item in given.items() if name not in nested_names or not isinstance(item, dict)}
@@ -162,6 +164,13 @@ def _tied(found: PretrainedConfig, fields: dict[str, Any]) -> dict[str, Any]:
     if "upsample_groups" in values:
         tied["upsample_groups"] = WIDTH
     return tied
+
+
+def _places(found: PretrainedConfig, specials: _Specials) -> dict[str, Any]:
+    """Tokens that stand for media, where there are none; a vocabulary map has its own."""
+    values = vars(found)
+    names = [f"{kind}_token_id" for kind in ("image", "video", "audio") if "vocabulary_map" not in values]
+    return {name: specials.take() for name in names if name in values and values[name] is None}
 
 
 def _given_out(found: PretrainedConfig, fields: dict[str, Any]) -> dict[str, Any]:
@@ -266,6 +275,8 @@ def _list(name: str, values: Any) -> Any:
         new = [min(value, IMAGE) for value in values]
     elif "patch_size" in name:
         new = [min(value, PATCH) for value in values]
+    elif _PICKED.search(name):
+        new = [layer for layer in range(LAYERS) if layer < len(values)]
     elif _WIDTHS.search(name) and min(values) >= 16:
         new = [max(8, value // 4 // 8 * 8) for value in values]
     else:

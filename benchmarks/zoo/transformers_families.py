@@ -1,14 +1,8 @@
-"""What the general rules for tiny configs and inputs do not get right, by family."""
+"""Fields that the general rules for tiny configs do not get right, by family."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-
-import torch
-from torch import Tensor
-from transformers import PretrainedConfig
-from transformers_media import BATCH
 
 _FOUR_LEVELS: dict[str, Any] = {"backbone_config": {"num_hidden_layers": 4, "out_indices": [1, 2, 3, 4]}}
 _HGNET: dict[str, Any] = {
@@ -50,6 +44,11 @@ _BANDS: dict[str, Any] = {"reduce_channel": [1, 1, 0], "return_channel": [1, 1, 
         ("symmetric_conv_long", size, size),
     )
 }
+_BANDS_OF_FOUR: dict[str, Any] = {
+    "intraclass_block_config": _BANDS,
+    "kernel_list": [3, 2, 2],
+    "scale_factor_list": [1, 2, 4, 8],
+}
 _SAM2: dict[str, Any] = {
     "backbone_channel_list": [64, 48, 32, 16],
     "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
@@ -57,7 +56,7 @@ _SAM2: dict[str, Any] = {
         "hidden_size": 16,
         "embed_dim_per_stage": [16, 32, 48, 64],
         "num_attention_heads_per_stage": [1, 2, 2, 4],
-        "blocks_per_stage": [1, 1, 1, 1],
+        "blocks_per_stage": [1, 2, 2, 1],
         "global_attention_blocks": [2],
         "window_size_per_stage": [4, 4, 4, 2],
     },
@@ -86,6 +85,7 @@ _PPLCNET4: dict[str, Any] = {
     ],
     "out_features": _FIRST_FOUR,
 }
+_MINICPM: dict[str, Any] = {"downsample_mode": "16x", "insert_layer_id": 0, "vision_config": {"insert_layer_id": 0}}
 _TWO_HYBRIDS: dict[str, Any] = {"layers_block_type": ["linear_attention", "hybrid"] * 2, "num_hidden_layers": 4}
 _SMALL_FASTVIT: dict[str, Any] = {"embed_dims": [8, 16, 32, 64], "layers": [1, 1, 1, 1]}
 _SMALL_VIT: dict[str, Any] = {
@@ -98,6 +98,12 @@ _SMALL_VIT: dict[str, Any] = {
     "ref_feat_shape": [4, 4],
     "use_post_transformer_norm": False,
 }
+
+
+def _letters(number: int) -> str:
+    """A number in letters: A for 0, J for 9."""
+    return "".join(chr(ord("A") + int(digit)) for digit in str(number))
+
 
 # Fields of the config; those of a nested config in a dict under its name.
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -121,21 +127,28 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "dim_bbox_sinusoid_emb_1d": 2,
         "dim_bbox_projection": 16,
     },
-    "chameleon": {"vocabulary_map": {"<image>": 4} | {f"IMGIMG{chr(65 + i)}Z": 5 + i for i in range(10)}},
+    "chameleon": {
+        "vocabulary_map": {"<image>": 4} | {f"IMGIMG{_letters(code)}Z": 5 + code for code in range(32)},
+        "vq_config": {"num_embeddings": 32},
+    },
     "chmv2": _FOUR_LEVELS | {"post_process_channels": [8, 16, 24, 32]},
     "clvp": {"text_config": {"hidden_size": 128}, "speech_config": {"hidden_size": 128}},
     "codegen": {"n_embd": 32, "n_head": 4},
     "d_fine": _DETR_OF_HGNET,
     "dbrx": {"attn_config": {"rope_theta": 10000.0, "clip_qkv": 8.0}},
     "deepseek_v2": _DEEPSEEK_EXPERTS,
-    "deepseek_vl_hybrid": {"high_res_vision_config": {"num_pos_feats": 16}},
+    "deepseek_vl_hybrid": {"high_res_vision_config": {"num_pos_feats": 16, "global_attn_indexes": [0, 1]}},
     "deimv2": _DETR_OF_HGNET,
     "depth_anything": _FOUR_LEVELS,
     "diffusion_gemma": {"text_config": _GEMMA_EXPERTS},
     "dots1": _DEEPSEEK_EXPERTS,
     "dpt": {"num_hidden_layers": 4, "backbone_out_indices": [0, 1, 2, 3]},
     "efficientnet": _EFFICIENTNET,
-    "emu3": {"vocabulary_map": {"<image>": 4, "<|extra_200|>": 5, "<|visual token 000000|>": 6}},
+    "emu3": {
+        "vocabulary_map": {"<image>": 4, "<|extra_200|>": 5}
+        | {f"<|visual token {code:06d}|>": 6 + code for code in range(32)},
+        "vq_config": {"codebook_size": 32, "hidden_size": 128},
+    },
     "esm": {"vocab_size": 33, "pad_token_id": 1},
     "falcon_h1": _MAMBA2 | {"mamba_d_ssm": 64},
     "fun_asr_nano": {"adaptor_config": {"intermediate_size": 8}},
@@ -162,19 +175,19 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
     "molmo2": {"adapter_config": {"vision_feature_layer": [1, 0]}},
     "moonshine_streaming": {"num_key_value_heads": 4},
-    "muse_spark": {"audio_config": {"num_hidden_layers": 4}},
+    "muse_spark": {"out_hidden_size": 128, "audio_config": {"num_hidden_layers": 4}},
     "muse_spark_audio": {"num_hidden_layers": 4},
     "nemotron": {"num_key_value_heads": 2},
     "nemotron_h": {"mamba_num_heads": 8, "mamba_head_dim": 8},
-    "pp_doclayout_v2": _DETR_OF_HGNET | {"class_thresholds": [0.1, 0.1], "class_order": [0, 1]},
+    "pp_doclayout_v2": _DETR_OF_HGNET
+    | {
+        "class_thresholds": [0.1, 0.1],
+        "class_order": [0, 1],
+        "reading_order_config": {"max_2d_position_embeddings": 1024},
+    },
     "pp_doclayout_v3": _DETR_OF_HGNET | {"x4_feat_dim": 16, "mask_feature_channels": [32, 32]},
     "pp_doclayout_v4": _DETR_OF_HGNET,
-    "pp_ocrv5_server_det": {
-        "backbone_config": _HGNET,
-        "intraclass_block_config": _BANDS,
-        "kernel_list": [3, 2, 2],
-        "scale_factor_list": [1, 2, 4, 8],
-    },
+    "pp_ocrv5_server_det": {"backbone_config": _HGNET} | _BANDS_OF_FOUR,
     "prompt_depth_anything": _FOUR_LEVELS,
     "qwen4_exp": {
         "text_config": {
@@ -205,7 +218,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "timm_backbone": {"backbone": "resnet18"},
     "time_series_transformer": {"prediction_length": 8, "lags_sequence": [1, 2], "num_time_features": 1},
     "tipsv2_dpt": _FOUR_LEVELS,
-    "vibevoice_asr": {"acoustic_tokenizer_chunk_size": 3200},
+    "vibevoice_asr": {
+        "acoustic_tokenizer_chunk_size": 3200,
+        "acoustic_tokenizer_encoder_config": {"num_filters": 2},
+        "semantic_tokenizer_encoder_config": {"num_filters": 2},
+    },
     "vipllava": {"vision_feature_layer": [-2, -1]},
     "vitmatte": {
         "backbone_config": {"patch_size": 16},
@@ -228,13 +245,20 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "encoder_in_channels": [16, 24, 32],
         "vision_features_channels": [32, 32, 32],
         "apply_layernorm_after_vision_backbone": False,
-        "class_embed_dim": 48,
+        "decoder_hidden_dim": 48,
+        "d_model": 48,
     },
     "perception_lm": {"vision_config": {"architecture": "vit_pe_core_large_patch14_336", "model_args": _SMALL_VIT}},
     "xlstm": {"hidden_size": 128, "embedding_dim": 128, "num_heads": 2},
     "zamba": _TWO_HYBRIDS | {"attention_hidden_size": 64, "attention_head_dim": 16, "mamba_dt_rank": 8},
     "zamba2": _TWO_HYBRIDS
-    | {"attention_hidden_size": 64, "attention_head_dim": 16, "mamba_headdim": 8, "n_mamba_heads": 8},
+    | {
+        "attention_hidden_size": 64,
+        "attention_head_dim": 16,
+        "mamba_headdim": 8,
+        "n_mamba_heads": 8,
+        "hybrid_layer_ids": [1, 3],
+    },
     "cohere_compass": {"text_config": {"rope_parameters": _ROTARY_BY_KIND}},
     "cohere_compass_text": {"rope_parameters": _ROTARY_BY_KIND},
     "cvt": {"depth": [1, 2, 3], "embed_dim": [16, 32, 48], "num_heads": [1, 2, 3]},
@@ -274,7 +298,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "vision_config": {"hidden_size": 64},
     },
     "pp_ocrv5_mobile_det": {"backbone_config": {"out_features": _LAST_FOUR}},
-    "pp_ocrv6_medium_det": {"intraclass_block_config": _BANDS, "backbone_config": {"out_features": _FIRST_FOUR}},
+    "pp_ocrv6_medium_det": {"backbone_config": _PPLCNET4} | _BANDS_OF_FOUR,
     "pp_ocrv6_small_det": {"backbone_config": _PPLCNET4, "layer_list_out_channels": [16, 16, 24, 32]},
     "sam2": {"vision_config": _SAM2, "prompt_encoder_config": {"patch_size": 16, "image_embedding_size": 4}},
     "sam2_vision_model": _SAM2,
@@ -296,172 +320,18 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "stage_block_out_channels": [[8], [8], [16], [32]],
         "fine_fusion_dims": [32, 16, 8],
     },
+    "minicpm_ocr": _MINICPM,
+    "minicpm_ocr_vision": {"insert_layer_id": 0},
+    "minicpmv4_6": _MINICPM,
+    "minicpmv4_7": _MINICPM,
+    "minicpmv4_7_vision": {"insert_layer_id": 0},
+    "muse_glimmer": {"out_hidden_size": 128},
+    "unlimited_ocr": {"vision_config": {"sam_config": {"downsample_channels": [16, 32]}}},
+    "nemotron_h_omni": {"image_token_id": 5, "video_token_id": 6, "vision_hidden_size": 32},
+    "vibevoice": {"audio_config": {"num_filters": 2}, "semantic_model_config": {"num_filters": 2}},
+    "glm_image": {"text_config": {"rope_parameters": _ROTARY | {"mrope_section": [1, 1, 2]}}},
+    "inkling_mm_model": {"vision_config": {"patch_size": 40}},
+    "phi4_multimodal": {"audio_config": {"nemo_conv_channels": 32}},
+    "qwen3_asr": {"audio_config": {"n_window": 50, "n_window_infer": 800}},
     "zoedepth": _FOUR_LEVELS,
 }
-
-Inputs = dict[str, Any]
-
-
-def _forecast(config: PretrainedConfig, given: Inputs) -> Inputs:
-    """Features of each time, past and future."""
-    length, ahead = given["past_values"].shape[1], config.prediction_length
-    return {
-        "past_time_features": torch.randn(BATCH, length, config.num_time_features),
-        "past_observed_mask": torch.ones_like(given["past_values"]),
-        "future_values": torch.randn(BATCH, ahead),
-        "future_time_features": torch.randn(BATCH, ahead, config.num_time_features),
-    }
-
-
-def _first_tokens(name: str, count: int, given: Inputs) -> Inputs:
-    """A mask over the tokens after the first."""
-    mask = torch.zeros_like(given["input_ids"], dtype=torch.bool)
-    mask[:, 1 : count + 1] = True
-    return {name: mask}
-
-
-def _tiles(config: PretrainedConfig, given: Inputs) -> Inputs:
-    """Images in four tiles each, seen by every token."""
-    size, tiles = config.vision_config.image_size, config.vision_config.max_num_tiles
-    return {
-        "pixel_values": torch.randn(BATCH, 1, tiles, 3, size, size),
-        "aspect_ratio_ids": torch.ones(BATCH, 1, dtype=torch.long),
-        "aspect_ratio_mask": torch.ones(BATCH, 1, tiles, dtype=torch.long),
-        "cross_attention_mask": torch.ones(*given["input_ids"].shape, 1, tiles, dtype=torch.long),
-    }
-
-
-def _codes(config: PretrainedConfig) -> Inputs:
-    """A row of codes for each code book of each sound, and what it is to sound like."""
-    codes = torch.randint(3, 64, (BATCH * config.num_codebooks, 8))
-    return {"input_ids": codes, "encoder_hidden_states": torch.randn(BATCH, 6, config.hidden_size)}
-
-
-def _after_image(config: PretrainedConfig, words: Tensor) -> Tensor:
-    """The words after as many places as an image has patches."""
-    patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
-    return torch.cat([torch.full((BATCH, patches), config.image_token_id), words], dim=1)
-
-
-def _merged_patches(config: PretrainedConfig) -> Inputs:
-    """Squares of 2 x 2 patches, channels last; four squares an image."""
-    side = config.patch_size * config.spatial_merge_size
-    return {"pixel_values": torch.randn(BATCH * 4, side, side, 3), "image_grid_thw": torch.tensor([[1, 2, 2]] * BATCH)}
-
-
-def _flattened(config: PretrainedConfig) -> Tensor:
-    """Patches in rows that begin with their row and column, counted from 1."""
-    patches = torch.randn(BATCH, 16, config.vision_config.patch_embed_hidden_size)
-    rows, columns = torch.meshgrid(torch.arange(1.0, 5), torch.arange(1.0, 5), indexing="ij")
-    places = torch.stack([rows.flatten(), columns.flatten()], dim=-1).expand(BATCH, -1, -1)
-    return torch.cat([places, patches], dim=-1)
-
-
-# What is given beside what the signature tells; None takes an input away.
-INPUTS: dict[str, Callable[[PretrainedConfig, Inputs], Inputs]] = {
-    "autoformer": _forecast,
-    "blip_2_qformer": lambda config, _: {"encoder_hidden_states": torch.randn(BATCH, 8, config.encoder_hidden_size)},
-    "clap": lambda config, _: {"input_features": torch.randn(BATCH, 1, 256, config.audio_config.num_mel_bins)},
-    "decision_transformer": lambda config, _: {
-        "states": torch.randn(BATCH, 4, config.state_dim),
-        "actions": torch.randn(BATCH, 4, config.act_dim),
-        "rewards": torch.randn(BATCH, 4, 1),
-        "returns_to_go": torch.randn(BATCH, 4, 1),
-        "timesteps": torch.arange(4).repeat(BATCH, 1),
-    },
-    "dia": lambda config, _: {
-        "decoder_input_ids": torch.randint(3, 32, (BATCH, 8, config.decoder_config.num_channels))
-    },
-    "informer": _forecast,
-    "kosmos-2": lambda config, given: _first_tokens("image_embeds_position_mask", config.latent_query_num, given),
-    "kyutai_speech_to_text": lambda config, _: {
-        "input_ids": torch.randint(3, 64, (BATCH, 8, config.num_codebooks + 1))
-    },
-    "lightglue": lambda config, given: {"pixel_values": torch.stack([given["pixel_values"]] * 2, dim=1)},
-    "superglue": lambda config, given: {"pixel_values": torch.stack([given["pixel_values"]] * 2, dim=1)},
-    "lxmert": lambda config, _: {
-        "visual_feats": torch.randn(BATCH, 4, config.visual_feat_dim),
-        "visual_pos": torch.rand(BATCH, 4, config.visual_pos_dim),
-    },
-    "pop2piano": lambda config, _: {"input_ids": None, "input_features": torch.randn(BATCH, 12, config.d_model)},
-    "pix2struct": lambda config, _: {"flattened_patches": _flattened(config)},
-    "speech-encoder-decoder": lambda config, _: {"input_values": torch.randn(BATCH, 2000)},
-    "idefics": lambda _, given: {"image_attention_mask": torch.ones(*given["input_ids"].shape, 1, dtype=torch.long)},
-    "gemma3n_audio": lambda config, _: {
-        "audio_mel": torch.randn(BATCH, 32, config.input_feat_size),
-        "audio_mel_mask": torch.zeros(BATCH, 32, dtype=torch.bool),
-    },
-    "mllama": _tiles,
-    "omdet-turbo": lambda config, _: {
-        "classes_input_ids": torch.randint(3, 100, (2 * BATCH, 6)),
-        "classes_attention_mask": torch.ones(2 * BATCH, 6, dtype=torch.long),
-        "tasks_input_ids": torch.randint(3, 100, (BATCH, 6)),
-        "tasks_attention_mask": torch.ones(BATCH, 6, dtype=torch.long),
-        "classes_structure": torch.tensor([2] * BATCH),
-    },
-    "pi0/base": lambda config, given: {
-        "input_ids": _after_image(config.vlm_config, given["input_ids"]),
-        "action_embeds": torch.randn(BATCH, 5, config.dit_config.hidden_size),
-        "pixel_attention_mask": torch.ones(BATCH, 1, dtype=torch.bool),
-    },
-    "pi0/head": lambda config, given: {
-        "input_ids": _after_image(config.vlm_config, given["input_ids"]),
-        "state": torch.randn(BATCH, config.max_state_dim),
-        "noise": torch.randn(BATCH, config.chunk_size, config.max_action_dim),
-        "timestep": torch.rand(BATCH),
-        "pixel_attention_mask": torch.ones(BATCH, 1, dtype=torch.bool),
-    },
-    "depth_pro": lambda config, given: {
-        "pixel_values": torch.randn(BATCH, 3, 4 * config.patch_size, 4 * config.patch_size)
-    },
-    "fun_asr_nano_encoder": lambda config, given: {
-        "input_features_mask": torch.ones(given["input_features"].shape[:2])
-    },
-    "muse_glimmer_assistant": lambda config, _: {
-        "noise_embeds": torch.randn(BATCH, config.block_size, config.hidden_size),
-        "context_hidden_states": torch.randn(BATCH, 8, len(config.target_layer_ids) * config.hidden_size),
-        "attention_mask": dict.fromkeys(
-            config.layer_types, torch.zeros(BATCH, 1, config.block_size, 8 + config.block_size)
-        ),
-    },
-    "muse_spark_audio": lambda config, _: {"input_values": torch.randn(BATCH, 4 * 960)},
-    "musicgen": lambda config, given: _codes(config.decoder),
-    "musicgen_melody": lambda config, given: _codes(config.decoder),
-    "gemma4_audio": lambda config, _: {
-        "input_features": torch.randn(BATCH, 32, 128),
-        "input_features_mask": torch.ones(BATCH, 32, dtype=torch.bool),
-    },
-    "neucodec": lambda config, _: {
-        "input_values": torch.randn(BATCH, 1, 3200),
-        "input_features": torch.randn(BATCH, 10, config.semantic_model_config.feature_projection_input_dim),
-    },
-    "pp_ocrv5_mobile_rec": lambda config, _: {"pixel_values": torch.randn(BATCH, 3, 128, 128)},
-    "efficientloftr": lambda config, given: {"pixel_values": torch.stack([given["pixel_values"]] * 2, dim=1)},
-    "granite_speech5_ctc": lambda config, _: {
-        "input_features": torch.randn(BATCH, 32, 4 * config.encoder_config.num_mel_bins)
-    },
-    "granite_speech5_encoder": lambda config, _: {"input_features": torch.randn(BATCH, 32, 4 * config.num_mel_bins)},
-    "inkling2": lambda config, _: _merged_patches(config.vision_config),
-    "inkling2_vision": lambda config, _: _merged_patches(config),
-    "time_series_transformer": _forecast,
-}
-
-
-# Not to be measured here, and why.
-SKIPPED: dict[str, str] = {
-    "dinat": "needs natten, a C++ extension",
-    "layoutlmv2": "needs detectron2, a C++ extension",
-    "higgs_audio_v2_tokenizer": "needs torchaudio",
-    "bark": "has no forward: its three models are called one after another by generate",
-    "glm_image_vqmodel": "has no forward: glm_image calls its methods",
-    "qwen2_5_omni": "has no forward: its parts are families of their own",
-    "qwen3_omni_moe": "has no forward: its parts are families of their own",
-    **dict.fromkeys(["edgetam_video", "sam2_video", "sam3_tracker_video"], "takes a session of a video, not tensors"),
-}
-
-
-def with_what_the_family_needs(family: str, part: str, config: PretrainedConfig, inputs: Inputs) -> Inputs:
-    """The inputs, and those that only this family takes."""
-    more = INPUTS.get(f"{family}/{part}") or INPUTS.get(family)
-    given = inputs | more(config, inputs) if more else inputs
-    return {name: item for name, item in given.items() if item is not None}

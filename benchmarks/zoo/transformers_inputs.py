@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Any
 
@@ -21,6 +22,7 @@ from transformers_media import (
     field,
     grid,
     inner,
+    media_of,
     patches,
     placed,
     vision,
@@ -41,13 +43,25 @@ class Recipe:
     media: tuple[str, ...] = tuple(MEDIA)
     images: str = "plain"
     sounds: str = "as configured"
+    places: tuple[tuple[str, int], ...] = ()  # how many features a sample has, where the model has said so
+
+    def corrected(self, error: Exception) -> Recipe | None:
+        """The recipe with as many places in the text as the model asks for; None if that is not what it says."""
+        found = _PLACES.search(str(error))
+        kind = found and found[1].lower()
+        if found is None or kind not in self.media or kind in dict(self.places):
+            return None
+        return replace(self, places=(*self.places, (str(kind), int(found[2]) // BATCH)))
 
 
-def recipes(names: Container[str]) -> Iterator[Recipe]:
+_PLACES = re.compile(r"(Image|Video|Audio) features and \w+ tokens do not match, tokens: \d+, features: (\d+)")
+
+
+def recipes(names: Collection[str]) -> Iterator[Recipe]:
     """What to try for a signature, the most complete first."""
-    media = [kind for kind, main in MEDIA.items() if main in names]
+    media = [kind for kind in MEDIA if kind in media_of(names)]
     images = IMAGES if "pixel_values" in names or "pixel_values_videos" in names else IMAGES[:1]
-    sounds = SOUNDS if "input_features" in names else SOUNDS[:1]
+    sounds = SOUNDS if "audio" in media else SOUNDS[:1]
     for count in range(len(media), 0, -1):
         for chosen in combinations(media, count):
             yield from (Recipe(chosen, *kinds) for kinds in product(images, sounds))
@@ -69,11 +83,11 @@ def example(model: nn.Module, config: PretrainedConfig, recipe: Recipe) -> Input
         required = parameters[name].default is inspect.Parameter.empty
         if (required or name == main or name in _ALWAYS) and name in _MAKERS and name not in made:
             made[name] = _MAKERS[name](config)
-    made = {name: item for name, item in made.items() if name not in MEDIA.values()}
+    made = {name: item for name, item in made.items() if name not in media_of(names).values()}
     for kind in recipe.media:
         made |= _MEDIA_MAKERS[kind](names, config, recipe)
     if "input_ids" in made:
-        made["input_ids"], kinds = placed(model, config, made)
+        made["input_ids"], kinds = placed(model, config, made, dict(recipe.places))
         if "mm_token_type_ids" in names:
             made["mm_token_type_ids"] = kinds
     return made

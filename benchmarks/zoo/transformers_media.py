@@ -7,7 +7,7 @@ before or after frequency. So there are several kinds of each, to be tried in tu
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
@@ -15,11 +15,19 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 BATCH, FRAMES, SAMPLES, SIDE = 2, 32, 2000, 4
+WAVE = 9600  # of many of the strides that there are a multiple
 
 Inputs = dict[str, Any]
-IMAGES = ("plain", "sized", "tiled", "crops", "rows", "patches", "flat patches", "many crops")
+IMAGES = ("plain", "sized", "tiled", "crops", "rows", "patches", "flat patches", "packed", "many crops")
 SOUNDS = ("as configured", "time first", "frequency first", "wave")
 MEDIA = {"image": "pixel_values", "video": "pixel_values_videos", "audio": "input_features"}
+
+
+def media_of(names: Collection[str]) -> dict[str, str]:
+    """The kinds of media that a signature has, and the name of each; a wave counts where it lies beside a text."""
+    found = {kind: name for kind, name in MEDIA.items() if name in names}
+    wave = "input_values" in names and "input_ids" in names
+    return {"audio": "input_values", **found} if wave else found
 
 
 def configs(config: PretrainedConfig) -> Iterator[PretrainedConfig]:
@@ -103,13 +111,15 @@ def positions(config: PretrainedConfig) -> Tensor:
 
 def _images(config: PretrainedConfig, kind: str, names: list[str]) -> Tensor:
     """Pixels of one kind."""
-    if kind == "plain" and ("image_grid_thw" in names or "spatial_shapes" in names):
-        kind = "patches" if "image_grid_thw" in names else "rows"
+    if kind == "plain" and {"image_grid_thw", "image_grid_hw", "spatial_shapes"} & set(names):
+        kind = "rows" if "spatial_shapes" in names else "patches"
     if kind == "plain" and "pixel_attention_mask" in names:
         kind = "crops"
-    if kind in ("patches", "rows", "flat patches"):
+    if kind in ("patches", "rows", "flat patches", "packed"):
         found = patches(config)
         size = field(config, "patch_size", default=8)
+        if kind == "packed":  # side by side in one image
+            return found.unflatten(1, (-1, size, size))[:, : channels(config)].permute(1, 2, 0, 3).flatten(2)[None]
         if kind == "flat patches":
             return found.unflatten(1, (-1, size, size))[:, : channels(config)]
         return found if kind == "patches" else found.unflatten(0, (BATCH, -1))
@@ -179,7 +189,11 @@ def waves(config: PretrainedConfig) -> Tensor:
 
 
 def with_sounds(names: list[str], config: PretrainedConfig, kind: str) -> Inputs:
-    """`input_features` and which of their frames are heard."""
+    """`input_features` and which of their frames are heard, or `input_values` where there are none."""
+    if "input_features" not in names:
+        shape = (BATCH, 1, WAVE) if kind == "wave" else (BATCH, WAVE)
+        heard = {"padding_mask": torch.ones(BATCH, WAVE, dtype=torch.long)} if "padding_mask" in names else {}
+        return {"input_values": torch.randn(*shape), **heard}
     bins = field(config, *_BINS, default=16) * field(config, "num_stacked_frames", default=1)
     positions = field(config, "max_source_positions")
     if kind == "as configured":
@@ -202,16 +216,20 @@ _BINS = (
 # ---------------------------------------------------------------- places in a text
 
 
-def placed(model: nn.Module, config: PretrainedConfig, made: Inputs) -> tuple[Tensor, Tensor]:
+def placed(
+    model: nn.Module, config: PretrainedConfig, made: Inputs, counts: dict[str, int] | None = None
+) -> tuple[Tensor, Tensor]:
     """Token ids with one placeholder for each feature of an image, a video and a sound after the first token.
 
-    Beside them, of which kind each token is: 0 for text, 1 for an image, 2 for a video, 3 for a sound.
+    `counts` says of how many features a sample is, by kind, where that is known. Beside the ids, of which kind each
+    token is: 0 for text, 1 for an image, 2 for a video, 3 for a sound.
     """
     ids: Tensor = made["input_ids"]
     kinds = torch.zeros_like(ids)
     for number, kind in enumerate(MEDIA, start=1):
         token = placeholder(config, kind)
-        count = _features(model, kind, made) if token is not None else 0
+        known = (counts or {}).get(kind)
+        count = 0 if token is None else _features(model, kind, made) if known is None else known
         if count:
             ids = torch.cat([ids[:, :1], torch.full((BATCH, count), token), ids[:, 1:]], dim=1)
             kinds = torch.cat([kinds[:, :1], torch.full((BATCH, count), number), kinds[:, 1:]], dim=1)
@@ -230,8 +248,8 @@ def _features(model: nn.Module, kind: str, made: Inputs) -> int:
     owner = next((each for each in model.modules() if hasattr(each, method)), None)
     if owner is None:
         return 0
-    main = MEDIA[kind]
-    if main not in made:
+    main = media_of(made).get(kind)
+    if main is None:
         return 0
     parameters = inspect.signature(getattr(owner, method)).parameters
     given = {name: item for name, item in made.items() if name in parameters and name != "input_ids"}
@@ -243,8 +261,9 @@ def _features(model: nn.Module, kind: str, made: Inputs) -> int:
     try:
         with torch.no_grad():
             out = getattr(owner, method)(**given)
+        pooled = getattr(out, "pooler_output", None)
+        out = getattr(out, "last_hidden_state", out) if pooled is None else pooled
+        tensors = out if isinstance(out, (list, tuple)) else [out]
+        return sum(tensor.shape[:-1].numel() for tensor in tensors) // BATCH
     except Exception:  # the family gives the places itself, or the model says what is wrong when it runs
         return 0
-    out = getattr(out, "pooler_output", out)
-    tensors = out if isinstance(out, (list, tuple)) else [out]
-    return sum(tensor.shape[:-1].numel() for tensor in tensors) // BATCH

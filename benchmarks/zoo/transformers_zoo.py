@@ -21,7 +21,8 @@ from transformers import PretrainedConfig
 from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
 from transformers_configs import tiny
-from transformers_families import CONFIGS, SKIPPED, with_what_the_family_needs
+from transformers_families import CONFIGS
+from transformers_family_inputs import SKIPPED, with_what_the_family_needs
 from transformers_inputs import example, recipes
 from transformers_media import Inputs, configs
 
@@ -137,7 +138,9 @@ def _tried(
 ) -> Iterator[Inputs]:
     """Inputs that run: the most complete of them, and one for each of the media that are not among those before."""
     seen: set[str] | None = None
-    for recipe in recipes(signature(model.forward).parameters):
+    ahead = list(recipes(signature(model.forward).parameters))
+    while ahead:
+        recipe = ahead.pop(0)
         if seen is not None and (len(recipe.media) != 1 or seen.issuperset(recipe.media)):
             continue
         try:
@@ -146,6 +149,8 @@ def _tried(
                 model(**copy.deepcopy(inputs))
         except Exception as error:
             errors.append(error)
+            better = recipe.corrected(error)
+            ahead[:0] = [better] if better else []
             continue
         seen = (seen or set()) | set(recipe.media)
         yield inputs
