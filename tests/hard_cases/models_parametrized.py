@@ -167,6 +167,21 @@ class weight_norm_by_hooks(weight_norm):
         self.c = nn.Conv2d(6, 5, 1)
 
 
+class nearest_code(nn.Module):
+    """What a normalised weight gives only decides which row of a table comes next: 0 / 0 picks one as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = parametrizations.weight_norm(nn.Linear(6, 8))
+        self.b = nn.Linear(8, 4)
+        self.codes = nn.Buffer(torch.randn(40, 4))
+        self.c = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        distances = torch.cdist(self.b(self.a(x).relu()), self.codes)
+        return self.c(F.embedding(distances.argmin(1), self.codes))
+
+
 class spectral_norm(nn.Module):
     """The largest singular value, by power iteration with vectors in buffers."""
 
@@ -266,6 +281,14 @@ CASES = (
         weight_norm_by_hooks,
         _pixels,
         (Units("a.weight_g:0 a.weight_v:0 b.weight_v:1", 8), Units("b.weight_g:0 b.weight_v:0 c:1", 6)),
+    ),
+    Case(
+        nearest_code,
+        images(64, 6),
+        (
+            Units("a.parametrizations.weight.original0:0 a.parametrizations.weight.original1:0 a.bias:0 b:1", 8),
+            Units("b:0 codes:1 c:1", 4),
+        ),
     ),
     Case(
         spectral_norm,

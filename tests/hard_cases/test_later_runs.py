@@ -67,6 +67,22 @@ class picks_rows(nn.Module):
         return rows.flatten() if len(rows) > 100 else rows.flatten().abs()
 
 
+class reads_positions(nn.Module):
+    """As many positions of a table as there are rows that the data pick."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(6, 8)
+        self.b = nn.Linear(8, 7)
+        self.c = nn.Linear(7, 5)
+        self.table = nn.Buffer(torch.randn(100, 7))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.b(self.a(x).relu())
+        rows = x[x.sum(1) > 0]
+        return self.c(rows + self.table[: len(rows)])
+
+
 class cached_by_function(nn.Module):
     """Frequencies from a cached method: one that a trace computed would be no tensor that a later run can use."""
 
@@ -122,6 +138,17 @@ def test_rows_that_the_data_decide_may_be_others_after_pruning() -> None:
     rows = model(x).shape
     plan.exec()
     assert model(x).shape != rows, "this test needs data for which the rows differ"
+
+
+def test_a_table_is_read_as_far_as_the_data_say() -> None:
+    torch.manual_seed(0)
+    model, x = reads_positions().eval(), torch.randn(40, 6)
+    plan = _plan(model, x)
+    assert plan.parameters_removed
+    rows = model(x).shape
+    plan.exec()
+    assert model(x).shape != rows, "this test needs data for which the rows differ"
+    assert model.table.shape == (100, model.b.out_features) != (100, 7)
 
 
 class drops_by_function(nn.Module):

@@ -18,12 +18,13 @@ from torch_pruning.graph.cost import CostModel, CostValue, cost_model
 from torch_pruning.graph.counts import Counts, counted
 from torch_pruning.graph.groups import Group, Member, find_groups
 from torch_pruning.graph.guards import GuardCheck, broken_guards
+from torch_pruning.graph.homes import find_homes
 from torch_pruning.graph.infer import Inferred, infer, state_axes
 from torch_pruning.graph.lanes import find_lanes
 from torch_pruning.graph.marks import find_all_marks
 from torch_pruning.graph.repair import Repair
 from torch_pruning.graph.settle import settle
-from torch_pruning.graph.unused import follow_copies, freeze_unused
+from torch_pruning.graph.unused import follow_copies, freeze_unread_parts, freeze_unused
 from torch_pruning.rules.call import PRODUCED
 from torch_pruning.rules.facts import CustomizedCall
 from torch_pruning.trace.collector import collector_paused
@@ -221,7 +222,9 @@ def build_graph(
     _only_stock_attention(model, inferred)
     copies = follow_copies(inferred, tensors, of_state)
     settle(inferred, of_state)
-    freeze_unused(inferred, of_state, siblings=unused == "freeze", copies=copies)
+    homes = find_homes(model, inferred, of_state) if unused == "freeze" else None
+    freeze_unused(inferred, of_state, homes, copies)
+    freeze_unread_parts(inferred, of_state)
     constraints = collect(inferred, of_state)
     refreeze(constraints)
     free = list(

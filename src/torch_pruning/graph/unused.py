@@ -7,22 +7,24 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import nn
 
-from torch_pruning.axes.expression import Axis, Reason, freeze
+from torch_pruning.axes.expression import Axis, Free, Reason, freeze, leaves
 from torch_pruning.axes.unify import unify
-from torch_pruning.graph.infer import Inferred
+from torch_pruning.graph.homes import Path, path_of
+from torch_pruning.graph.infer import Inferred, axes_of
+from torch_pruning.graph.regions import MOVING
 
 
 def freeze_unused(
     programs: Iterable[Inferred],
     of_state: Mapping[str, tuple[Axis, ...]],
-    siblings: bool = True,
+    homes: Mapping[Free, Path] | None = None,
     copies: Collection[str] = (),
 ) -> list[str]:
-    """Freeze the axes of parameters that never ran, and with `siblings` of everything near that has one of their sizes.
+    """Freeze the axes of parameters that never ran, and with `homes` of everything near that has one of their sizes.
 
     "Near" is the smallest module around them of which something did run: an expert that was not chosen reads what
-    its siblings read. `copies` are those that `follow_copies` took care of. Returns the names of the tensors that
-    never ran.
+    its siblings read. What is at home inside a part of that module is out of its reach. `copies` are those that
+    `follow_copies` took care of. Returns the names of the tensors that never ran.
     """
     used = _used(programs)
     used.update(copies)
@@ -34,7 +36,7 @@ def freeze_unused(
     names = sorted(used & of_state.keys())
     running = {prefix for name in names for prefix in _prefixes(name)}
     near: dict[str, set[int]] = {}  # prefix of a module -> sizes that are not known in it
-    for name in unused if siblings else ():
+    for name in unused if homes is not None else ():
         around = next((prefix for prefix in _prefixes(name) if prefix in running), "")
         near.setdefault(around, set()).update(axis.size for axis in of_state[name] if axis.size > 1)
     for name in names if near else ():
@@ -42,8 +44,39 @@ def freeze_unused(
             reason = Reason(f"a tensor beside it in {around.rstrip('.') or 'the model'} never ran in any trace")
             for axis in of_state[name]:
                 if axis.size in near[around]:
-                    freeze(axis, reason)
+                    _freeze_within_reach(axis, path_of(around.rstrip(".")), homes or {}, reason)
     return unused
+
+
+def _freeze_within_reach(axis: Axis, around: Path, homes: Mapping[Free, Path], reason: Reason) -> None:
+    """Freeze what code of the module `around` can get hold of: all but what is at home inside one of its parts."""
+    for leaf in leaves(axis):
+        home = homes.get(leaf, ())
+        if len(home) <= len(around) or home[: len(around)] != around:
+            freeze(leaf, reason)
+
+
+def freeze_unread_parts(programs: Iterable[Inferred], of_state: Mapping[str, tuple[Axis, ...]]) -> None:
+    """Freeze what is cut off a tensor and read by nothing: the positions that longer inputs would take from a table.
+
+    Ops that only move entries do not read them.
+    """
+    read = {leaf for inferred in programs for leaf in _read(inferred, of_state)}
+    for name, axes in of_state.items():
+        for leaf in (leaf for axis in axes for leaf in leaves(axis)):
+            if leaf.depth and leaf not in read:
+                freeze(leaf, Reason(f"a part of {name} was not read in any trace"))
+
+
+def _read(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) -> set[Free]:
+    """The axes of all values that an op works on, or that are left when the run is over."""
+    program = inferred.program
+    values = [*program.outputs, *program.carried, *program.rewritten.values(), *program.reachable]
+    for call in (*inferred.calls, *inferred.dead):
+        if call.op.split(".")[1] not in MOVING:
+            values += call.inputs()
+    seen = {id(axes): axes for axes in (axes_of(value, inferred, of_state) for value in values)}
+    return {leaf for axes in seen.values() for axis in axes for leaf in leaves(axis)}
 
 
 def follow_copies(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch_pruning.planning.precision import in_double
 from torch_pruning.planning.rescale import rescale_weights
 from torch_pruning.planning.silence import silenced
 from torch_pruning.planning.surgery import Surgery, scale_positions
+from torch_pruning.planning.undefined import undefined_noticed
 from torch_pruning.trace.program import tensors_in
 from torch_pruning.trace.substitute import named_tensors
 from torch_pruning.trace.tracer import Example, copied, doubled
@@ -109,15 +110,15 @@ def _probe(model: nn.Module, plan: Plan, example: Example, training: bool, resca
 
 def _compared(probe: _Probe, gradients: bool) -> tuple[Verification, bool]:
     """What the three runs show, and whether the original has gradients."""
-    dense_out, _ = probe.dense(gradients=False)
+    dense_out = probe.dense(gradients=False).outputs
     try:
-        masked_out, masked_grads = probe.masked(gradients)
+        masked_out, masked_grads, _ = probe.masked(gradients)
     except Exception:
         if not gradients or probe.differentiates():
             raise
         gradients = False
-        masked_out, masked_grads = probe.masked(gradients)
-    pruned_out, pruned_grads = probe.pruned(gradients)
+        masked_out, masked_grads, _ = probe.masked(gradients)
+    pruned_out, pruned_grads, _ = probe.pruned(gradients)
     shapes = _same_shapes(masked_out, pruned_out)
     error = _difference(masked_out, pruned_out) if shapes else float("inf")
     # Lengths that come from the data (as many frames as a model predicts) show a change like no number does.
@@ -148,7 +149,12 @@ def _gradient_difference(plan: Plan, model: nn.Module, masked: dict[str, Tensor]
     return _difference(expected, [pruned[name] for name in names])
 
 
-Run = tuple[list[Tensor], dict[str, Tensor]]  # outputs, and gradients by name
+class Run(NamedTuple):
+    """What a run gave. It is `defined` if no module gave NaN, whatever became of that in the outputs."""
+
+    outputs: list[Tensor]
+    gradients: dict[str, Tensor]
+    defined: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,8 +256,8 @@ def _runs(model: nn.Module, example: Example) -> bool:
 
 
 def _finite(run: Run) -> bool:
-    outputs, grads = run
-    return all(bool(torch.isfinite(tensor).all()) for tensor in (*outputs, *grads.values()))
+    tensors = (*run.outputs, *run.gradients.values())
+    return run.defined and all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
 
 def _example(plan: Plan, example_inputs: Any) -> Example:
@@ -302,7 +308,8 @@ def _mask(model: nn.Module, plan: Plan, only: Collection[tuple[str, int]] | None
 def _run(model: nn.Module, example: Example, inputs: Any, gradients: bool) -> Run:
     with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(gradients), in_double():
         torch.manual_seed(0)
-        out = example.call(model, _double(inputs))
+        with undefined_noticed() as undefined:
+            out = example.call(model, _double(inputs))
         if example.output_transform is not None:
             out = example.output_transform(out)
         outputs = [tensor for tensor, opaque in tensors_in(out) if not opaque]
@@ -316,7 +323,7 @@ def _run(model: nn.Module, example: Example, inputs: Any, gradients: bool) -> Ru
             grads = {
                 name: p.grad for name, p in named_tensors(model) if isinstance(p, nn.Parameter) and p.grad is not None
             }
-    return [o.detach().clone() for o in outputs], grads
+    return Run([o.detach().clone() for o in outputs], grads, not undefined)
 
 
 def _difference(a: list[Tensor], b: list[Tensor]) -> float:

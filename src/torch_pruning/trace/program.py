@@ -140,6 +140,7 @@ class Program:
     failure: BaseException | None = None  # what ended a partial run
     reachable: list[Value] = field(default_factory=list)  # what the code could still read where a partial run ended
     rewritten: dict[str, Value] = field(default_factory=dict)  # buffers and attributes that forward assigns anew
+    returned: dict[str, list[Value]] = field(default_factory=dict)  # what each module gave back, by path
 
     def live_calls(self) -> list[Call]:
         """The calls that reach an output or mutate state, in order: no discarded `argsort`, and nothing of which only a

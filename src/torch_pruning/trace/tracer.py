@@ -20,6 +20,7 @@ from torch_pruning.trace.mathematics import math_sees_sizes
 from torch_pruning.trace.memo import Memo
 from torch_pruning.trace.program import Program, Value, tensors_in
 from torch_pruning.trace.recorder import _HERE, _TORCH, FunctionMode, OpMode, Recorder
+from torch_pruning.trace.returned import returns_recorded
 from torch_pruning.trace.substitute import substituted
 
 ForwardFn = Callable[[nn.Module, Any], Any]
@@ -138,7 +139,7 @@ def _attempt(
         stack.enter_context(substituted(model, replace_tensor, recorder, program.attributes))
         stack.enter_context(torch.inference_mode(kind != "real+grad"))
         try:
-            with OpMode(recorder), FunctionMode(recorder):
+            with returns_recorded(recorder), OpMode(recorder), FunctionMode(recorder):
                 outputs = example.call(model, inputs)
         except Exception as error:
             program.failure = error

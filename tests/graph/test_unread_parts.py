@@ -1,0 +1,68 @@
+"""What is cut off a tensor and read by nothing belongs to inputs that no example showed."""
+
+import torch
+from torch import Tensor, nn
+
+import torch_pruning as tp
+from torch_pruning.graph.graph import build_graph
+from torch_pruning.trace.tracer import Example
+
+
+class Positions(nn.Module):
+    """A table of positions, added as far as the input is long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(4, 6), nn.Linear(6, 2)
+        self.table = nn.Parameter(torch.randn(1, 20, 6))
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, tokens, 4)
+        return self.down(self.up(x) + self.table[:, : x.shape[1]])
+
+
+class Halves(nn.Module):
+    """One weight for two layers, of which the second half of the outputs is thrown away after it was computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(4, 12), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(self.up(x).chunk(2, dim=-1)[0])
+
+
+def test_positions_beyond_the_example_stay() -> None:
+    model = Positions().eval()
+    graph = build_graph(model, [Example(torch.randn(2, 5, 4))])
+    (group,) = graph.groups
+    assert {(member.tensor, member.dim) for member in group.members} == {
+        ("up.weight", 0), ("up.bias", 0), ("table", 2), ("down.weight", 1)
+    }  # fmt: skip
+    tp.plan(graph, pruning_ratio=0.5).exec()
+    assert model.table.shape == (1, 20, 3)
+    assert model(torch.randn(2, 20, 4)).shape == (2, 20, 2)
+
+
+def test_what_was_computed_and_thrown_away_was_read() -> None:
+    graph = build_graph(Halves().eval(), [Example(torch.randn(2, 4))])
+    assert [group.size for group in graph.groups] == [6, 6]
+
+
+def test_what_one_of_two_examples_reads_was_read() -> None:
+    class Tied(Positions):
+        """Positions beyond the fifth meet units of a layer."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix, self.back = nn.Linear(6, 15), nn.Linear(15, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if x.shape[1] < 6:
+                return super().forward(x)
+            return self.back(self.mix(self.up(x)) + (self.up(x) @ self.table[0, 5:].T))
+
+    short, long = Example(torch.randn(2, 5, 4)), Example(torch.randn(2, 6, 4))
+    sizes = {group.size for group in build_graph(Tied().eval(), [short], unused="ignore").groups}
+    assert sizes == {6}
+    sizes = {group.size for group in build_graph(Tied().eval(), [short, long]).groups}
+    assert sizes == {6, 15}
