@@ -308,7 +308,7 @@ CASES = (
     Case(
         experts,
         _rows,
-        (Units("first:0 stem:1", 9),),
+        (Units("first:0 stem:1", 9), Units("experts.0.up:0 experts.0.down:1", 12)),
         (Frozen("stem:0", "never ran", ""), Frozen("experts.1.up:0", "never ran", "")),
     ),
     Case(

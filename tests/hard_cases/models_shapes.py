@@ -313,6 +313,31 @@ class shifted_too_often(shifted_concatenations):
         super().__init__(2, 201)
 
 
+class asks_one_for_its_shape(_on_hidden):
+    """A mask as large as one channel, whichever that is."""
+
+    def between(self, x: Tensor) -> Tensor:
+        inside = torch.full_like(x[:, 0], True).bool() & torch.ones_like(x[:, -1]).bool()
+        return x * inside[:, None]
+
+
+class written_rows(nn.Module):
+    """A table written row by row, the last of which are all alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(6, 8)
+        self.b = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        rows = torch.empty((2, len(x) + 2, x.shape[1]), dtype=x.dtype)
+        for half in range(2):
+            rows[half, : len(x)] = x * (half + 1)
+            rows[half, len(x) :] = x[0]
+        return self.b(rows)
+
+
 class padded_channels(nn.Module):
     """Zero channels appended so that a residual fits, as in the first residual networks."""
 
@@ -341,6 +366,8 @@ CASES = (
     Case(strided_channels, _pixels, _b_free, (Frozen("a:0", "slice", "x[:, ::2]"),)),
     Case(sorted_channels, _pixels, _b_free, (Frozen("a:0", "sort", "x.sort(dim=1)"),)),
     Case(cumulated_channels, _pixels, _b_free, (Frozen("a:0", "cumsum", "x.cumsum(1)"),)),
+    Case(asks_one_for_its_shape, _pixels, (Units("a:0 b:1", 8), *_b_free)),
+    Case(written_rows, _rows, (Units("a:0 b:1", 8),)),
     Case(last_four, _pixels, (Units("a:0 c:1", 8),), (Frozen("b:1", "literal", "x[:, -4:]"),)),
     Case(last_by_attribute, _pixels, (Units("a:0 c:1", 8), Units("a:0 b:1 c:1", 4))),
     Case(halves_by_shape, _pixels, (Units("a:0 b:1", 6), Units("a:0 c:1", 6))),

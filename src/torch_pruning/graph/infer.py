@@ -125,9 +125,11 @@ def _carry_over(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) ->
 
 
 def _unread(inferred: Inferred) -> frozenset[int]:
-    """The results nobody looks at: attention weights that are computed by default, positions beside a maximum."""
+    """The results nobody looks at: attention weights that are computed by default, positions beside a maximum, and what
+    is only asked for its shape."""
     program = inferred.program
-    read = {value.index for call in inferred.calls for value in call.inputs()}
+    reading = (call for call in inferred.calls if not call.op.split(".")[1].endswith("_like"))
+    read = {value.index for call in reading for value in call.inputs()}
     read.update(value.index for value in (*program.outputs, *program.carried, *program.rewritten.values()))
     return frozenset(value.index for call in inferred.calls for value in call.results()) - read
 

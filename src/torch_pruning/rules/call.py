@@ -54,6 +54,7 @@ _ADAPTING = frozenset(
         "fold",
         "grad",
         "backward",
+        "__setitem__",  # what is written is brought to the shape of where it goes
     ]
 )
 _SAME_ARGUMENT = {

@@ -164,9 +164,11 @@ def unbind(op: OpCall) -> Outcome:
 
 @rule("aten.select")
 def select(op: OpCall) -> Outcome:
+    """[A, B], dim 1 -> [A]. Of any number there is a first and a last one, if nobody looks at which it is."""
     (x,) = op.operands("self")
     dim = op.dim(x)
-    op.freeze(x.axes[dim], "one position is picked by number")
+    if 0 not in op.unread or op.get("index", 0) not in (0, -1):
+        op.freeze(x.axes[dim], "one position is picked by number")
     return op.outcome((*x.axes[:dim], *x.axes[dim + 1 :]), zero=x)
 
 
