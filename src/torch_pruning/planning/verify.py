@@ -231,8 +231,8 @@ class _Probe:
             else tensor
             for name, tensor in self.state.items()
         }
-        outputs, grads = self.masked(gradients)
-        nudged_outputs, nudged_grads = replace(self, state=nudged).masked(gradients)
+        outputs, grads, _ = self.masked(gradients)
+        nudged_outputs, nudged_grads, _ = replace(self, state=nudged).masked(gradients)
         if not _same_shapes(outputs, nudged_outputs) or grads.keys() != nudged_grads.keys():
             return True
         pairs = ((outputs, nudged_outputs), ([*grads.values()], [nudged_grads[name] for name in grads]))
