@@ -15,6 +15,7 @@ from torch_pruning.axes.expression import Axis, Free, leaves
 from torch_pruning.axes.sizes import AttributeSource, DimensionSource, sources
 from torch_pruning.graph.infer import Inferred, axes_of
 from torch_pruning.rules.facts import SizeEquation
+from torch_pruning.trace.substitute import named_tensors
 
 Path = tuple[str, ...]
 StateAxes = Mapping[str, tuple[Axis, ...]]
@@ -60,14 +61,16 @@ def _sightings(
 
 def _holders(model: nn.Module, of_state: StateAxes) -> Iterator[tuple[str, str]]:
     """(module, name of a tensor) for every module that holds it. Tied parameters have one name and several holders."""
-    names = {}
+    parts = dict(model.named_modules())
     for name in of_state:
-        module, _, last = name.partition("[")[0].rpartition(".")
-        yield module, name
-        names[id(getattr(model.get_submodule(module), last, None))] = name
-    for module, part in model.named_modules():
+        path = name.partition("[")[0].rpartition(".")[0]
+        while path not in parts:  # inside an object that stands on a module
+            path = path.rpartition(".")[0]
+        yield path, name
+    names = {id(tensor): name for name, tensor in named_tensors(model)}
+    for module, part in parts.items():
         for tensor in (*part._parameters.values(), *part._buffers.values()):
-            if tensor is not None and id(tensor) in names:
+            if tensor is not None and names.get(id(tensor)) in of_state:
                 yield module, names[id(tensor)]
 
 
