@@ -243,7 +243,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "neomme": {"head_dim": 16},
     "omdet-turbo": {
         "encoder_in_channels": [16, 24, 32],
-        "vision_features_channels": [32, 32, 32],
+        "vision_features_channels": [48, 48, 48],
         "apply_layernorm_after_vision_backbone": False,
         "decoder_hidden_dim": 48,
         "d_model": 48,
@@ -331,7 +331,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "vibevoice": {"audio_config": {"num_filters": 2}, "semantic_model_config": {"num_filters": 2}},
     "glm_image": {"text_config": {"rope_parameters": _ROTARY | {"mrope_section": [1, 1, 2]}}},
     "inkling_mm_model": {"vision_config": {"patch_size": 40}},
-    "phi4_multimodal": {"audio_config": {"nemo_conv_channels": 32}},
+    "phi4_multimodal": {"audio_config": {"nemo_conv_channels": 32, "ext_pw_out_channel": 32}},
     "qwen3_asr": {"audio_config": {"n_window": 50, "n_window_infer": 800}},
     "zoedepth": _FOUR_LEVELS,
 }

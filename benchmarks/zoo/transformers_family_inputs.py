@@ -111,7 +111,7 @@ INPUTS: dict[str, Callable[[PretrainedConfig, Inputs], Inputs]] = {
     },
     "pop2piano": lambda config, _: {"input_ids": None, "input_features": torch.randn(BATCH, 12, config.d_model)},
     "pix2struct": lambda config, _: {"flattened_patches": _flattened(config)},
-    "speech-encoder-decoder": lambda config, _: {"input_values": torch.randn(BATCH, 2000)},
+    "speech-encoder-decoder": lambda config, _: {"input_values": torch.randn(BATCH, 2000), "input_features": None},
     "idefics": lambda _, given: {"image_attention_mask": torch.ones(*given["input_ids"].shape, 1, dtype=torch.long)},
     "gemma3n_audio": lambda config, _: {
         "audio_mel": torch.randn(BATCH, 32, config.input_feat_size),
@@ -198,6 +198,12 @@ INPUTS: dict[str, Callable[[PretrainedConfig, Inputs], Inputs]] = {
         "audio_input_features": torch.randn(BATCH, 32, config.audio_config.input_size),
         "audio_embed_sizes": torch.tensor([4] * BATCH),
     },
+    "granite_speech": lambda _, given: (
+        {"input_features_mask": torch.ones(BATCH, 8, dtype=torch.bool)} if "input_features" in given else {}
+    ),
+    "granite_speech_plus": lambda _, given: (
+        {"input_features_mask": torch.ones(BATCH, 8, dtype=torch.bool)} if "input_features" in given else {}
+    ),
     "time_series_transformer": _forecast,
 }
 

@@ -48,13 +48,15 @@ class Recipe:
     def corrected(self, error: Exception) -> Recipe | None:
         """The recipe with as many places in the text as the model asks for; None if that is not what it says."""
         found = _PLACES.search(str(error))
-        kind = found and found[1].lower()
-        if found is None or kind not in self.media or kind in dict(self.places):
+        if found is None:
             return None
-        return replace(self, places=(*self.places, (str(kind), int(found[2]) // BATCH)))
+        said = found[1].lower()
+        kinds = self.media if said == "multimodal" else (said,)
+        kind = next((kind for kind in kinds if kind in self.media and kind not in dict(self.places)), None)
+        return replace(self, places=(*self.places, (kind, int(found[2]) // BATCH))) if kind else None
 
 
-_PLACES = re.compile(r"(Image|Video|Audio) features and \w+ tokens do not match, tokens: \d+, features: (\d+)")
+_PLACES = re.compile(r"(\w+) features and (?:\w+ )?tokens do not match, tokens: \d+, features: (\d+)")
 
 
 def recipes(names: Collection[str]) -> Iterator[Recipe]:
