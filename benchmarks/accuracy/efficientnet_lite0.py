@@ -117,7 +117,7 @@ def look(model: nn.Module) -> None:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--calibration", type=int, default=16, help="crops of each photo for calibration")
+    parser.add_argument("--calibration", type=int, default=8, help="crops of each photo for calibration")
     parser.add_argument("--tested", type=int, default=24, help="crops of each tested photo")
     parser.add_argument("--look", action="store_true", help="say first what the dense network sees on the photos")
 

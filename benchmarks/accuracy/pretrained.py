@@ -84,7 +84,10 @@ def prune(task: Task, model: nn.Module, method: Method, keep: float, criteria: d
     if method.importance not in criteria:
         criteria[method.importance] = criterion(task, method.importance)
     options: dict[str, Any] = {"ignore": task.ignore, **task.budget(keep), **method.plan}
-    plan = tp.plan(model, task.example, importance=criteria[method.importance], scope=method.scope, **options)
+    importance = criteria[method.importance]
+    plan = tp.plan(model, task.example, importance=importance, scope=method.scope, **options)
+    if isinstance(importance, Remembered):
+        importance.criterion = None
     tp.recovery.execute(plan, task.calibration, method=method.recovery, **method.solve)
     return plan
 
@@ -101,7 +104,8 @@ def shortest(model: nn.Module, task: Task, keep: float, method: Method) -> tp.Pl
 def criterion(task: Task, name: str) -> Any:
     """The criterion of this name, that has seen the calibration inputs if it needs to. Its scores are for any copy."""
     if name == "reconstruction":
-        return Remembered(tp.recovery.ReconstructionScore(task.model, task.calibration, example_inputs=task.example))
+        options = {"example_inputs": task.example, "ignore": task.ignore}
+        return Remembered(tp.recovery.ReconstructionScore(task.model, task.calibration, **options))
     if name not in OBSERVED:
         return name
     with tp.importance.criterion(name).observe(task.model) as found, torch.no_grad():
@@ -110,9 +114,9 @@ def criterion(task: Task, name: str) -> Any:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Remembered:
-    """A criterion that scores each group once."""
+    """A criterion that scores each group once, and is forgotten after the first plan for the memory it takes."""
 
     criterion: Any
     scores: dict[str, Any] = field(default_factory=dict)

@@ -193,3 +193,14 @@ def test_damping_does_not_count_as_a_loss() -> None:
     alone = net[2].weight.detach().square().sum(0) * rows.var(0, correction=0) / variance
     (scores,) = scores_of(net, x, "0", damping=1e6)
     assert float(scores.min()) == pytest.approx(float(alone.min()), rel=1e-3)
+
+
+def test_what_reads_only_ignored_axes_is_not_looked_at() -> None:
+    net = nn.Sequential(nn.Linear(6, 10), nn.ReLU(), nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 4))
+    x = torch.randn(50, 6)
+    whole = ReconstructionScore(net, [x], example_inputs=x[:2])
+    part = ReconstructionScore(net, [x], example_inputs=x[:2], ignore=["0"])
+    assert set(whole.inputs) == {"2.weight", "4.weight"}
+    assert set(part.inputs) == {"4.weight"}
+    plans = [tp.plan(net, x[:2], pruning_ratio=0.5, importance=score, ignore=["0"]).kept for score in (whole, part)]
+    assert plans[0] == plans[1]

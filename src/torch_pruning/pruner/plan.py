@@ -121,7 +121,9 @@ def plan(
     }
     graph = graph_of(model, example_inputs, unused)
     if depth is None:
-        options = options_of(**{**given, "importance": with_calibration(importance, graph, calibration)})
+        options = options_of(
+            **{**given, "importance": with_calibration(importance, graph, calibration, _listed(ignore))}
+        )
         return plan_of(graph, options)
     batches = None if calibration is None else list(calibration)
     blocks = DepthOptions(depth, block_importance, batches, _listed(ignore))
@@ -180,7 +182,7 @@ def _width(graph: Graph, given: dict[str, Any], batches: list[Any] | None) -> Ca
         left = {id(parameter) for parameter in shorter.model.parameters()}
         kept = tuple(parameter for parameter in ignored if id(parameter) in left)
         now = replace(Start.of(shorter), costs=costs)
-        importance = with_calibration(options.importance, shorter, batches)
+        importance = with_calibration(options.importance, shorter, batches, kept)
         found = plan_of(shorter, replace(options, ignore=kept, importance=importance), now)
         if found.latency is not None:
             found.latency = replace(found.latency, before=costs["latency"])

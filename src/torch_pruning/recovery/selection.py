@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch_pruning.errors import CalibrationError
 from torch_pruning.graph.graph import Graph, build_graph
 from torch_pruning.graph.groups import Group
+from torch_pruning.graph.ignored import Ignored, ignored_axes
 from torch_pruning.importance.base import Scores
 from torch_pruning.importance.spread import group_entries
 from torch_pruning.importance.units import lane_count
@@ -61,7 +62,8 @@ class ReconstructionScore:
 
     Statistics are taken from the dense model once, when the object is made. `damping` is the ridge strength under which
     others stand in; None is for each weight the one that does best on rows held out, so that with few rows units are
-    not taken for replaceable that only seem so.
+    not taken for replaceable that only seem so. What reads only axes that `ignore` names is not
+    looked at.
 
     >>> import torch, torch_pruning as tp
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
@@ -80,10 +82,13 @@ class ReconstructionScore:
         example_inputs: Any = None,
         rows: int = 32_768,
         damping: float | None = None,
+        ignore: Sequence[Ignored] = (),
     ) -> None:
         graph = model if isinstance(model, Graph) else build_graph(model, [Example(example_inputs)])
         weights, _ = solvable_weights(graph, ())
-        consumers = {m.tensor for group in graph.groups for m in group.members if m.role == CONTRACTED}
+        ignored = ignored_axes(graph, ignore)
+        groups = [group for group in graph.groups if group.axis not in ignored]
+        consumers = {m.tensor for group in groups for m in group.members if m.role == CONTRACTED}
         wanted = {name: weight for name, weight in weights.items() if name in consumers}
         batches = as_batches(calibration, graph.example.inputs)
         found = _observed(graph, batches, wanted, max(64, rows // len(batches)))
@@ -102,7 +107,9 @@ class ReconstructionScore:
         return squares / squares.sum().clamp_min(1e-300)
 
 
-def with_calibration(importance: Any, graph: Graph, calibration: Iterable[Any] | None) -> Any:
+def with_calibration(
+    importance: Any, graph: Graph, calibration: Iterable[Any] | None, ignore: Sequence[Ignored] = ()
+) -> Any:
     """The importance; for the name "reconstruction" the criterion with its statistics.
 
     Raises:
@@ -114,7 +121,7 @@ def with_calibration(importance: Any, graph: Graph, calibration: Iterable[Any] |
         raise CalibrationError(
             "importance 'reconstruction' needs calibration inputs, found none: pass calibration=[batch, ...]"
         )
-    return ReconstructionScore(graph, calibration)
+    return ReconstructionScore(graph, calibration, ignore=ignore)
 
 
 @dataclass(slots=True)
