@@ -149,7 +149,7 @@ class Pruner:
         budget = budget_of_step(self.options.budget, self.schedule, number, total, dense)
         untouched = number == total and not self.graph.executed
         batches = self.calibration if calibration is None else read_once(calibration)
-        importance = with_calibration(self.options.importance, self.graph, batches, self.options.ignore)
+        importance = with_calibration(self.options.importance, self.graph, batches, tuple(self.options.ignore))
         options = replace(self.options, budget=budget, importance=importance)
         plan = plan_of(self.graph, options, None if untouched else self.start)
         report = PruneReport(plan, recovered(plan, batches, self.recovery, self.optimizer))
