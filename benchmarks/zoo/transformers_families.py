@@ -86,6 +86,10 @@ _PPLCNET4: dict[str, Any] = {
     "out_features": _FIRST_FOUR,
 }
 _MINICPM: dict[str, Any] = {"downsample_mode": "16x", "insert_layer_id": 0, "vision_config": {"insert_layer_id": 0}}
+_READING_ORDER: dict[str, Any] = {"max_2d_position_embeddings": 1024} | dict(
+    zip(("start_token_id", "pad_token_id", "end_token_id", "pred_token_id"), range(4), strict=True)
+)
+_KEYPOINTS: dict[str, Any] = {"keypoint_decoder_dim": 65, "keypoint_threshold": 0.0, "max_keypoints": 8}
 _TWO_HYBRIDS: dict[str, Any] = {"layers_block_type": ["linear_attention", "hybrid"] * 2, "num_hidden_layers": 4}
 _SMALL_FASTVIT: dict[str, Any] = {"embed_dims": [8, 16, 32, 64], "layers": [1, 1, 1, 1]}
 _SMALL_VIT: dict[str, Any] = {
@@ -183,7 +187,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     | {
         "class_thresholds": [0.1, 0.1],
         "class_order": [0, 1],
-        "reading_order_config": {"max_2d_position_embeddings": 1024},
+        "reading_order_config": _READING_ORDER,
     },
     "pp_doclayout_v3": _DETR_OF_HGNET | {"x4_feat_dim": 16, "mask_feature_channels": [32, 32]},
     "pp_doclayout_v4": _DETR_OF_HGNET,
@@ -211,9 +215,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "rt_detr_v2": {"encoder_in_channels": [128, 256, 512], "decoder_in_channels": [32, 32, 32]},
     "sam": _SAM,
     "sam_hq": _SAM,
-    "superpoint": {"keypoint_decoder_dim": 65},
-    "superglue": {"keypoint_detector_config": {"keypoint_decoder_dim": 65}},
-    "lightglue": {"keypoint_detector_config": {"keypoint_decoder_dim": 65}},
+    "superpoint": _KEYPOINTS,
+    "superglue": {"keypoint_detector_config": _KEYPOINTS},
+    "lightglue": {"keypoint_detector_config": _KEYPOINTS},
     "textnet": {"stem_out_channels": 16, "hidden_sizes": [16, 16, 32, 64, 128]},
     "timm_backbone": {"backbone": "resnet18"},
     "time_series_transformer": {"prediction_length": 8, "lags_sequence": [1, 2], "num_time_features": 1},

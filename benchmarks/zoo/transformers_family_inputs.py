@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from transformers import PretrainedConfig
+from transformers_inputs import TOKENS
 from transformers_media import BATCH, Inputs
 
 
@@ -61,6 +62,16 @@ def _source_and_target(config: PretrainedConfig, given: Inputs) -> Inputs:
         return {}
     words = _with_tokens(given["input_ids"][:, -8:], (config.image_token_id, 16))
     return {"input_ids": words, "image_grid_thw": torch.tensor([[1, 4, 4]] * (BATCH + 1)), "mm_token_type_ids": None}
+
+
+def _spoken(config: PretrainedConfig) -> Inputs:
+    """How long each token is, and all else that goes with that: a length that is predicted is no fixed size."""
+    return {
+        "duration_labels": torch.full((BATCH, TOKENS), 2),
+        "spectrogram_labels": torch.randn(BATCH, 2 * TOKENS, config.num_mel_bins),
+        "pitch_labels": torch.randn(BATCH, TOKENS, 1),
+        "energy_labels": torch.randn(BATCH, TOKENS, 1),
+    }
 
 
 def _after_image(config: PretrainedConfig, words: Tensor) -> Tensor:
@@ -204,6 +215,8 @@ INPUTS: dict[str, Callable[[PretrainedConfig, Inputs], Inputs]] = {
     "granite_speech_plus": lambda _, given: (
         {"input_features_mask": torch.ones(BATCH, 8, dtype=torch.bool)} if "input_features" in given else {}
     ),
+    "fastspeech2_conformer": lambda config, _: _spoken(config),
+    "fastspeech2_conformer_with_hifigan": lambda config, _: _spoken(config.model_config),
     "time_series_transformer": _forecast,
 }
 

@@ -114,7 +114,7 @@ def words(config: PretrainedConfig, length: int = TOKENS) -> Tensor:
 def _series(config: PretrainedConfig) -> Tensor:
     length = field(config, "context_length", default=16) + max(field(config, "lags_sequence", default=[0]))
     channels = field(config, "num_input_channels", "input_size", default=1)
-    many = channels > 1 or "patch_length" in vars(config)
+    many = channels > 1 or "patch_stride" in vars(config)
     return torch.randn(BATCH, length, channels) if many else torch.randn(BATCH, length)
 
 
