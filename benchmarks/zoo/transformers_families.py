@@ -335,7 +335,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "vibevoice": {"audio_config": {"num_filters": 2}, "semantic_model_config": {"num_filters": 2}},
     "glm_image": {"text_config": {"rope_parameters": _ROTARY | {"mrope_section": [1, 1, 2]}}},
     "inkling_mm_model": {"vision_config": {"patch_size": 40}},
-    "phi4_multimodal": {"audio_config": {"nemo_conv_channels": 32, "ext_pw_out_channel": 32}},
     "qwen3_asr": {"audio_config": {"n_window": 50, "n_window_infer": 800}},
     "zoedepth": _FOUR_LEVELS,
 }

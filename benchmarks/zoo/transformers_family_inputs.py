@@ -74,6 +74,17 @@ def _spoken(config: PretrainedConfig) -> Inputs:
     }
 
 
+def _masked(config: PretrainedConfig, given: Inputs) -> Inputs:
+    """Every other patch of an image hidden."""
+    patches = (given["pixel_values"].shape[-1] // config.patch_size) ** 2
+    return {"bool_masked_pos": (torch.arange(patches) % 2 == 0).expand(BATCH, -1).clone()}
+
+
+def _first(words: Tensor) -> Tensor:
+    """1 for the first token, 0 for the others."""
+    return (torch.arange(words.shape[1]) == 0).long().expand(BATCH, -1).clone()
+
+
 def _after_image(config: PretrainedConfig, words: Tensor) -> Tensor:
     """The words after as many places as an image has patches."""
     patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
@@ -204,11 +215,6 @@ INPUTS: dict[str, Callable[[PretrainedConfig, Inputs], Inputs]] = {
         _first_tokens("image_embeds_position_mask", config.latent_query_num, given)
         | {"flattened_patches": _flattened(config)}
     ),
-    "phi4_multimodal": lambda config, given: {
-        "input_ids": _with_tokens(given["input_ids"], (config.audio_config.audio_token_id, 4)),
-        "audio_input_features": torch.randn(BATCH, 32, config.audio_config.input_size),
-        "audio_embed_sizes": torch.tensor([4] * BATCH),
-    },
     "granite_speech": lambda _, given: (
         {"input_features_mask": torch.ones(BATCH, 8, dtype=torch.bool)} if "input_features" in given else {}
     ),
@@ -217,6 +223,20 @@ INPUTS: dict[str, Callable[[PretrainedConfig, Inputs], Inputs]] = {
     ),
     "fastspeech2_conformer": lambda config, _: _spoken(config),
     "fastspeech2_conformer_with_hifigan": lambda config, _: _spoken(config.model_config),
+    "dinov2/base": lambda config, given: _masked(config, given),
+    "dinov2_with_registers/base": lambda config, given: _masked(config, given),
+    "dinov3_vit/base": lambda config, given: _masked(config, given),
+    "led": lambda _, given: {"global_attention_mask": _first(given["input_ids"])},
+    "longformer": lambda _, given: {"global_attention_mask": _first(given["input_ids"])},
+    "luke": lambda config, _: {
+        "entity_ids": torch.randint(1, 20, (BATCH, 2)),
+        "entity_attention_mask": torch.ones(BATCH, 2, dtype=torch.long),
+        "entity_position_ids": torch.arange(4).repeat(BATCH, 2, 1),
+    },
+    "markuplm": lambda config, given: {
+        "xpath_tags_seq": torch.randint(0, 20, (*given["input_ids"].shape, config.max_depth)),
+        "xpath_subs_seq": torch.randint(0, 20, (*given["input_ids"].shape, config.max_depth)),
+    },
     "time_series_transformer": _forecast,
 }
 
