@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from torch_pruning.recovery.precision import widest
+
 MOST = 10.0  # times the energy that nine rows of ten stay within
 _COMMON = 0.9
 
@@ -25,7 +27,8 @@ def row_weights(outputs: Tensor) -> Tensor:
 
 
 class Moments:
-    """Sums over rows x [G, N, I] and errors e [G, N, O], in float64: memory G * I * (I + O), whatever N is.
+    """Sums over rows x [G, N, I] and errors e [G, N, O], in float64 where the device has it: memory G * I * (I + O),
+    whatever N is.
 
     xx [G, I, I], ex [G, O, I], x [G, 1, I], e [G, O, 1], and ee, the sum of squares of e.
     """
@@ -35,20 +38,20 @@ class Moments:
     def __init__(self) -> None:
         self.count = 0.0
         self.xx = self.ex = self.x = self.e = torch.zeros(())
-        self.ee = torch.zeros((), dtype=torch.float64)
+        self.ee = torch.zeros(())
 
     def add(self, x: Tensor, e: Tensor, weights: Tensor | None = None) -> None:
         """Take in more rows, each as often as its weight says: weights [N], one by default.
 
-        Products are computed in the rows' own precision and summed in float64.
+        Products are computed in the rows' own precision and summed in the widest.
         """
         if not x.shape[1]:
             return
-        double = torch.float64
+        wide = widest(x.device)
         w = x.new_ones(x.shape[1], 1) if weights is None else weights.to(x)[:, None]
         weighted = w * x
         terms = (x.mT @ weighted, e.mT @ weighted, weighted.sum(1, keepdim=True), (w * e).sum(1, keepdim=True).mT)
-        xx, ex, sum_x, sum_e = (term.to(double) for term in terms)
+        xx, ex, sum_x, sum_e = (term.to(wide) for term in terms)
         if not self.count:
             self.xx, self.ex, self.x, self.e = xx, ex, sum_x, sum_e
         else:
@@ -56,8 +59,8 @@ class Moments:
             self.ex += ex
             self.x += sum_x
             self.e += sum_e
-        self.ee = self.ee.to(e.device) + (w * e.square()).sum(dtype=double)
-        self.count += float(w.sum(dtype=double))
+        self.ee = self.ee.to(e.device, wide) + (w * e.square()).sum(dtype=wide)
+        self.count += float(w.sum(dtype=wide))
 
     def variance(self) -> float:
         """Mean over rows of |e - mean e|^2."""

@@ -21,7 +21,8 @@ class Options:
     `clamps`: outputs that a ReLU takes are judged by what it lets through: what it cuts off need only be cut off.
     `scores`: of queries and keys that lose head dims, those directions stay that their products need most.
     `rows`: how many rows (pixels, tokens) of all batches together are looked at, fewer where the dense outputs would
-    take more than `memory` GiB. `held_out`: the share of them on which the ridge `strengths` are compared.
+    take more than `memory` GiB; weights whose second moments would take more are solved block by block. `held_out`: the
+    share of them on which the ridge `strengths` are compared.
     `new_biases`: whether a layer without a bias, of torch's own, may get one; None is yes for "mean", which can do
     nothing else.
 

@@ -20,11 +20,11 @@ from torch_pruning.graph.graph import Graph
 from torch_pruning.progress import progress
 from torch_pruning.recovery.clamps import Rows, within_limits
 from torch_pruning.recovery.coroutine import Coroutine
-from torch_pruning.recovery.moments import Moments, pooled, row_weights
+from torch_pruning.recovery.evidence import Evidence
+from torch_pruning.recovery.moments import row_weights
 from torch_pruning.recovery.observe import Product, Runner, at_rest
 from torch_pruning.recovery.options import Options
 from torch_pruning.recovery.readings import Call
-from torch_pruning.recovery.solve import Solution, least_squares, mean_shift
 from torch_pruning.recovery.targets import Key, Targets, places_of, sample
 from torch_pruning.recovery.weights import Solvable
 
@@ -92,7 +92,7 @@ class Reconstruction:
         self.options = options
         self.solved: dict[str, Solved] = {}
         self.taken: set[Key] = set()
-        self.moments: dict[str, tuple[Moments, Moments]] = {}
+        self.evidence: dict[str, Evidence] = {}
         self.last_use = targets.last_use()
         self.order = {key: number for number, key in enumerate(targets.order)}
 
@@ -191,29 +191,24 @@ class Reconstruction:
     def _take(self, key: Key, arrived: Sequence[_Arrived]) -> None:
         name, use = key
         self.taken.add(key)
-        fit, held_out = self.moments.setdefault(name, (Moments(), Moments()))
-        for item in arrived:
-            border = item.x.shape[1] - int(item.x.shape[1] * self.options.held_out)
-            fit.add(item.x[:, :border], item.e[:, :border], item.weights[:border])
-            held_out.add(item.x[:, border:], item.e[:, border:], item.weights[border:])
+        evidence = self.evidence.get(name)
+        if evidence is None:
+            evidence = self.evidence[name] = Evidence.of(arrived[0].x, self.options)
+        evidence.add([(item.x, item.e, item.weights) for item in arrived])
         if use == self.last_use[name]:
             self.solved[name] = self._solve(name, arrived)
-            del self.moments[name]
+            del self.evidence[name]
 
     def _solve(self, name: str, arrived: Sequence[_Arrived]) -> Solved:
         """The weight on its moments; `arrived` are the batches of its last use."""
         call, limits = arrived[0].call, self.wanted[name].limits
-        fit, held_out = self.moments[name]
-        shifts = self.wanted[name].shifts
-        found: Solution | None
-        if self.options.method == "mean":
-            found = mean_shift(fit, held_out) if shifts else None
-        else:
-            found = least_squares(fit, held_out, shifts, self.options.strengths)
-            if found is not None and limits is not None:
-                found = within_limits(found, pooled([fit, held_out]), [item.rows(limits) for item in arrived], shifts)
+        evidence, shifts = self.evidence[name], self.wanted[name].shifts
+        found = evidence.solution(shifts)
+        whole = evidence.whole
+        if found is not None and limits is not None and whole is not None and self.options.method != "mean":
+            found = within_limits(found, whole, [item.rows(limits) for item in arrived], shifts)
         if found is None:
-            return Solved(name, None, None, 0.0, round(fit.count + held_out.count), 1.0, 1.0, 1.0, 1.0)
+            return Solved(name, None, None, 0.0, round(evidence.count), 1.0, 1.0, 1.0, 1.0)
         matrix = (call.matrix().double() + found.change).to(call.weight.dtype)
         variance = self.targets.variance(name, arrived[0].inverse_scale) or 1.0
         losses = [loss / variance for loss in (found.before, found.after, found.held_out_before, found.held_out_after)]
@@ -222,6 +217,6 @@ class Reconstruction:
             call.tensor(matrix).contiguous() if self.options.method != "mean" else None,
             found.shift.flatten().to(call.weight.dtype) if shifts else None,
             found.strength,
-            round(fit.count + held_out.count),
+            round(evidence.count),
             *losses,
         )
