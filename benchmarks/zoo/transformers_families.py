@@ -90,6 +90,18 @@ _READING_ORDER: dict[str, Any] = {"max_2d_position_embeddings": 1024} | dict(
     zip(("start_token_id", "pad_token_id", "end_token_id", "pred_token_id"), range(4), strict=True)
 )
 _KEYPOINTS: dict[str, Any] = {"keypoint_decoder_dim": 65, "keypoint_threshold": 0.0, "max_keypoints": 8}
+_PE_VIDEO: dict[str, Any] = {
+    "vision_config": {
+        "model_args": {
+            "embed_dim": 32,
+            "depth": 2,
+            "num_heads": 4,
+            "img_size": [64, 64],
+            "patch_size": 16,
+            "ref_feat_shape": [4, 4],
+        }
+    }
+}
 _TWO_HYBRIDS: dict[str, Any] = {"layers_block_type": ["linear_attention", "hybrid"] * 2, "num_hidden_layers": 4}
 _SMALL_FASTVIT: dict[str, Any] = {"embed_dims": [8, 16, 32, 64], "layers": [1, 1, 1, 1]}
 _SMALL_VIT: dict[str, Any] = {
@@ -336,5 +348,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "glm_image": {"text_config": {"rope_parameters": _ROTARY | {"mrope_section": [1, 1, 2]}}},
     "inkling_mm_model": {"vision_config": {"patch_size": 40}},
     "qwen3_asr": {"audio_config": {"n_window": 50, "n_window_infer": 800}},
+    "pe_audio_video": {"audio_video_config": {"video_config": _PE_VIDEO}},
+    "pe_audio_video_encoder": {"video_config": _PE_VIDEO},
+    "pe_video": {"video_config": _PE_VIDEO},
+    "pe_video_encoder": _PE_VIDEO,
+    "qwen3_asr_encoder": {"n_window": 50, "n_window_infer": 800},
+    "seggpt": {"image_size": [128, 64]},
     "zoedepth": _FOUR_LEVELS,
 }

@@ -105,6 +105,8 @@ def _flattened(config: PretrainedConfig) -> Tensor:
     return torch.cat([places, patches], dim=-1)
 
 
+_PROMPTED = ("pixel_values", "prompt_pixel_values", "prompt_masks")  # one above the other in an image
+
 # What is given beside what the signature tells; None takes an input away.
 INPUTS: dict[str, Callable[[PretrainedConfig, Inputs], Inputs]] = {
     "autoformer": _forecast,
@@ -237,6 +239,15 @@ INPUTS: dict[str, Callable[[PretrainedConfig, Inputs], Inputs]] = {
         "xpath_tags_seq": torch.randint(0, 20, (*given["input_ids"].shape, config.max_depth)),
         "xpath_subs_seq": torch.randint(0, 20, (*given["input_ids"].shape, config.max_depth)),
     },
+    "mimi_decoder": lambda config, _: {"latents": torch.randn(BATCH, config.hidden_size, 8)},
+    "pocket_tts_audio_tokenizer_decoder": lambda config, _: {"latents": torch.randn(BATCH, config.hidden_size, 8)},
+    "qwen3_asr_encoder": lambda config, _: {
+        "input_features": torch.randn(BATCH, config.num_mel_bins, 100),
+        "input_features_mask": torch.ones(BATCH, 100, dtype=torch.long),
+    },
+    "perceiver/base": lambda config, _: {"inputs": torch.randn(BATCH, 8, config.d_model)},
+    "seggpt": lambda _, given: dict.fromkeys(_PROMPTED, torch.randn(BATCH, 3, 64, 64)),
+    "video_llama_3_vision": lambda config, _: {"merge_sizes": torch.ones(BATCH, dtype=torch.long)},
     "time_series_transformer": _forecast,
 }
 
