@@ -62,12 +62,14 @@ def _segmentation(name: str) -> Built:
 
 def _detection(name: str) -> Built:
     options = {} if name.startswith("ssd") else {"min_size": 96, "max_size": 128}
+    if "keypoint" in name:  # its heatmaps are searched one region after another
+        options |= {"box_detections_per_img": 10}
     model = models.get_model(name, weights=None, weights_backbone=None, num_classes=5, **options)
     return Built(model.eval(), (Example(([torch.rand(3, 96, 96)],)),))
 
 
 def _video(name: str) -> Built:
-    size = 224 if name.startswith(("mvit", "swin")) else 64
+    size = 224 if name.startswith("mvit") else 64
     frames = 16 if name.startswith("mvit") else 14 if name.startswith("s3d") else 8
     if name.startswith("s3d"):
         size, frames = 224, 16
