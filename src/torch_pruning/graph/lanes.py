@@ -26,6 +26,7 @@ def find_lanes(inferred: Iterable[Inferred], of_state: Mapping[str, tuple[Axis, 
             mixed = set(leaves(mixing.axis))
             for leaf in {leaf for axis in mixing.carried for leaf in leaves(axis)} & candidates.keys():
                 candidates[leaf] -= mixed
+    _one_block_each(candidates, of_state)
     chosen: dict[Free, tuple[Free, ...]] = {}
     taken: set[Free] = set()
     for leaf in sorted(candidates, key=lambda leaf: leaf.serial):
@@ -48,6 +49,23 @@ def _candidates(programs: list[Inferred], of_state: Mapping[str, tuple[Axis, ...
                 if leaf.reason is None and leaf.outers and leaf not in found:
                     found[leaf] = {lane for outer in leaf.outers for lane in _plain(resolve(outer))}
     return {leaf: lanes for leaf, lanes in found.items() if lanes}
+
+
+def _one_block_each(candidates: dict[Free, set[Free]], of_state: Mapping[str, tuple[Axis, ...]]) -> None:
+    """Of a tensor, surgery cuts another block for each lane in one dimension: the others get no lanes over a third.
+
+    [H, D, E] keeps those of D, and a weight [H, D, D] for each head none at all.
+    """
+    for axes in of_state.values():
+        dims = [set(leaves(axis)) for axis in axes]
+        taken = False
+        for dim, own in enumerate(dims):
+            others = set().union(*(beside for other, beside in enumerate(dims) if other != dim)) - own
+            blocked = [leaf for leaf in own & candidates.keys() if candidates[leaf] & others]
+            if taken:
+                for leaf in blocked:
+                    candidates[leaf] -= others
+            taken = taken or bool(blocked)
 
 
 def _plain(outer: Axis) -> Iterable[Free]:
