@@ -100,6 +100,23 @@ class cached_by_function(nn.Module):
         return self.b(self.a(x).relu()) * self.table(x.shape[0])[:, None]
 
 
+def remembered(function: Any) -> Any:
+    """A decorator of one's own around a cache, which only its closure holds."""
+    cached = functools.lru_cache(maxsize=None)(function)
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        return cached(*args)
+
+    return call
+
+
+class cached_in_a_closure(cached_by_function):
+    """The same behind two decorators."""
+
+    table = remembered(remembered(cached_by_function.table.__wrapped__))
+
+
 def _plan(model: nn.Module, x: Tensor) -> tp.Plan:
     graph = build_graph(model, [Example(x)])
     return build_plan(graph, random_choice(graph, 0.4))
@@ -177,8 +194,9 @@ def test_training_mode_is_compared_without_dropout_and_on_samples_that_differ() 
     assert model.rate == 0.3
 
 
-def test_caches_of_functions_keep_nothing_of_a_trace_or_a_comparison() -> None:
-    model, x = cached_by_function().eval(), torch.randn(4, 6)
+@pytest.mark.parametrize("make", [cached_by_function, cached_in_a_closure])
+def test_caches_of_functions_keep_nothing_of_a_trace_or_a_comparison(make: type[nn.Module]) -> None:
+    model, x = make().eval(), torch.randn(4, 6)
     plan = _plan(model, x)
     expected = model(x)
     assert tp.verify(model, plan, rescale=True).exact
