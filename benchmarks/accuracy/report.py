@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import heading, machine, table
+from methods import TUNING_STEPS
 
 if TYPE_CHECKING:
     from compare import Row
@@ -27,12 +28,12 @@ SHOWN = {
 }
 BASELINES = (", batch_norm", ", none")
 TRAINED = ("training", "steps")  # ends of the names of methods that train before or between pruning
-LEGEND = """Accuracy in percent on the 10,000 test images; of several seeds mean ± standard deviation. A seed draws
-the 768 training images for calibration (each also mirrored), the units that go at random, and the order of
-fine-tuning; the dense network is always the same. `before` any training; `after` the same short fine-tune. Names are
-criterion, scope, recovery; *group lasso training* trains as many steps as the fine-tune with the penalty first, *in
-three steps* fine-tunes a third after each of three steps of pruning, so both have seen labels `before`: theirs stands
-in brackets.
+LEGEND = """Accuracy in percent on the 10,000 test images: mean ± standard deviation, or without ± a single seed. A seed
+draws the 768 training images for calibration (each also mirrored), the units that go at random, and the order of
+fine-tuning; the dense network is always the same. `before` any training; `after` the same {steps} steps of fine-tuning.
+Names are criterion, scope, recovery; *group lasso training* trains as many steps with the penalty first, *in three
+steps* fine-tunes a third after each of three steps of pruning, so both have seen labels `before`: theirs stands in
+brackets.
 """
 
 
@@ -71,7 +72,10 @@ def figures(rows: Sequence[Row], of: Callable[[Row], float]) -> dict[tuple[str, 
 
 def report(rows: Sequence[Row], path: Path) -> None:
     """Write accuracy.md and a figure for each network beside the CSV."""
-    parts = [heading("Accuracy against cost on Fashion-MNIST", machine("torch", "numpy")), LEGEND]
+    parts = [
+        heading("Accuracy against cost on Fashion-MNIST", machine("torch", "numpy")),
+        LEGEND.format(steps=TUNING_STEPS),
+    ]
     networks = list(dict.fromkeys(row.network for row in rows))
     parts += ["## Ours beside the best other\n", _margins(rows, networks), ""]
     for network in networks:
