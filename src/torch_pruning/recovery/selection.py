@@ -130,6 +130,7 @@ class _Seen:
 
     matrix: Tensor
     layout: Any
+    taps: int  # columns that one input has, of a convolution
     fit: Moments = field(default_factory=Moments)
     held_out: Moments = field(default_factory=Moments)
     outputs: Moments = field(default_factory=Moments)
@@ -139,7 +140,7 @@ class _Seen:
         matrix, scale = product.call.matrix().detach().double(), product.scale
         if scale is not None:  # of the batch norm between the outputs and what is judged
             matrix = matrix * scale.double().view(len(matrix), -1, 1)
-        return cls(matrix, product.call.layout())
+        return cls(matrix, product.call.layout(), product.call.weight[0, 0].numel())
 
     def add(self, x: Tensor, y: Tensor) -> None:
         weights = row_weights(y)
@@ -155,16 +156,19 @@ class _Seen:
         return Inputs(xx / whole.count, self.matrix, self.layout, self.outputs.variance(), damping)
 
     def _damping(self, shifts: bool) -> float:
-        """The ridge strength with which the other columns stand in best for the last quarter of them."""
-        stay = self.matrix.shape[-1] - self.matrix.shape[-1] // 4
-        gone = self.matrix[..., stay:]
+        """The ridge strength with which the other inputs stand in best for every fourth of them. Neighbours, which are
+        often alike, are to be on both sides."""
+        number = torch.arange(self.matrix.shape[-1], device=self.matrix.device) // self.taps
+        stay, go = (number % 4 != 3).nonzero().flatten(), (number % 4 == 3).nonzero().flatten()
+        gone = self.matrix[..., go]
 
         def without(whole: Moments) -> Moments:
             part = Moments()
-            part.count, part.xx, part.x = whole.count, whole.xx[:, :stay, :stay], whole.x[..., :stay]
+            part.count = whole.count
             if whole.count:
-                part.ex, part.e = gone @ whole.xx[:, stay:, :stay], gone @ whole.x[..., stay:].mT
-                part.ee = (gone @ whole.xx[:, stay:, stay:] * gone).sum()
+                part.xx, part.x = whole.xx[:, stay][..., stay], whole.x[..., stay]
+                part.ex, part.e = gone @ whole.xx[:, go][..., stay], gone @ whole.x[..., go].mT
+                part.ee = (gone @ whole.xx[:, go][..., go] * gone).sum()
             return part
 
         found = least_squares(without(self.fit), without(self.held_out), shifts, DAMPINGS)
