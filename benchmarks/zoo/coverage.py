@@ -212,7 +212,7 @@ def _section(table: Table, reasons: list[Frozen], slow: list[Row]) -> str:
         "line: [frozen.csv](../benchmarks/results/zoo/frozen.csv).\n",
         _rows(["reason", "families", "at most", "in"], kinds(reasons)),
         "\n### The ten slowest traces\n",
-        _rows(SLOW_HEADS, [_slow(row) for row in slow[:10]]),
+        _rows(SLOW_HEADS, [_slow(row) for row in slow[:10]]) if slow else "Not measured.",
         "\n### Skipped, or not running unpruned\n",
         _rows(["model", "", "cause"], [[row["model"], row["status"], row["cause"]] for row in left]),
     ]
