@@ -202,10 +202,47 @@ class shifted_windows(nn.Module):
         return self.head(x + torch.roll(out, (self.shift, self.shift), (1, 2)))
 
 
+class gates_of_heads(nn.Module):
+    """A square weight for each head, from its units to the same units: they are those of all heads alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads, self.width = 3, 4
+        self.a, self.b = nn.Linear(6, 12), nn.Linear(12, 5)
+        self.weight = nn.Parameter(torch.randn(3, 4, 4))
+        self.bias = nn.Parameter(torch.randn(3, 4))
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, tokens, 6)
+        x = self.a(x)
+        heads = x.reshape(-1, self.heads, self.width).transpose(0, 1)
+        gates = torch.baddbmm(self.bias[:, None], heads, self.weight).sigmoid()
+        return self.b(x * gates.transpose(0, 1).reshape(x.shape))
+
+
+class maps_of_heads(nn.Module):
+    """A weight for each head, from its units to others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads, self.width = 3, 4
+        self.a, self.b = nn.Linear(6, 12), nn.Linear(15, 5)
+        self.weight = nn.Parameter(torch.randn(3, 4, 5))
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, tokens, 6)
+        heads = self.a(x).view(x.shape[0], x.shape[1], self.heads, self.width)
+        return self.b(torch.einsum("bthd,hde->bthe", heads, self.weight).flatten(2))
+
+
 _tokens = images(2, 5, 6)
 
 
 CASES = (
+    Case(gates_of_heads, _tokens, (Units("a:0 weight:0 bias:0 b:1", 3), Units("a:0 weight:1 weight:2 bias:1 b:1", 4))),
+    Case(
+        maps_of_heads,
+        _tokens,
+        (Units("a:0 weight:0 b:1", 3), Units("a:0 weight:1", 4, lanes=3), Units("weight:2 b:1", 5)),
+    ),
     Case(
         fused_qkv,
         _tokens,
