@@ -10,7 +10,6 @@ others. There are no labels: the dense network's predictions are the reference.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 import torch
@@ -79,8 +78,6 @@ def crops(names: Sequence[str], each: int, seed: int) -> Tensor:
 
 def load(options: argparse.Namespace) -> Task:
     model = dense()
-    if options.look:
-        look(model)
     calibration = crops(CALIBRATED, options.calibration, seed=0)
     calibration = calibration[torch.randperm(len(calibration), generator=torch.Generator().manual_seed(0))]
     tested = crops(TESTED, options.tested, seed=1)
@@ -100,26 +97,9 @@ def predictions(model: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([model(some).log_softmax(1) for some in images.split(16)])
 
 
-def look(model: nn.Module) -> None:
-    """Say what the network sees in the middle of each photo: the three likeliest classes."""
-    from timm.data import ImageNetInfo
-
-    classes = ImageNetInfo()
-    for name in (*CALIBRATED, *TESTED):
-        whole = photo(name)
-        side = min(whole.shape[1:])
-        top, left = ((size - side) // 2 for size in whole.shape[1:])
-        piece = whole[None, :, top : top + side, left : left + side]
-        middle = nn.functional.interpolate(piece, (SIDE, SIDE), mode="bicubic", antialias=True)
-        best = predictions(model, (middle - MEAN) / DEVIATION)[0].exp().topk(3)
-        said = [f"{classes.index_to_description(int(i))} {p:.0%}" for p, i in zip(*best, strict=True)]
-        print(f"{name}: {'; '.join(said)}", file=sys.stderr)
-
-
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibration", type=int, default=8, help="crops of each photo for calibration")
     parser.add_argument("--tested", type=int, default=24, help="crops of each tested photo")
-    parser.add_argument("--look", action="store_true", help="say first what the dense network sees on the photos")
 
 
 if __name__ == "__main__":

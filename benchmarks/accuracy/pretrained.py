@@ -158,21 +158,36 @@ class Benchmark:
         self.render(options.out)
 
     def run(self, options: argparse.Namespace) -> None:
-        """Every method at every share that has no row yet; the dense network first."""
-        done = {(row["method"], float(row["keep"])) for row in read(options.out)}
+        """Every method at every share that has no row yet; the dense network first.
+
+        Raises:
+            SystemExit: if there are rows that were measured otherwise.
+        """
+        own = ("methods", "keeps", "out", "render")
+        settings = " ".join(f"{name}={value}" for name, value in vars(options).items() if name not in own)
+        rows = read(options.out)
+        if others := {row["settings"] for row in rows} - {settings}:
+            raise SystemExit(
+                f"all rows of a table must be measured alike; found {', '.join(others)} in {options.out}, and "
+                f"asked for is {settings}: give another file as --out"
+            )
+        done = {(row["method"], float(row["keep"])) for row in rows}
         cases = [(name, keep) for keep in options.keeps for name in options.methods if (name, keep) not in done]
         if not cases:
             return
         task = self.load(options)
         if ("dense", 1.0) not in done:
-            append(options.out, {"method": "dense", "keep": 1.0, **self._figures(task, task.model, None, 0.0)})
+            append(
+                options.out,
+                {"method": "dense", "keep": 1.0, "settings": settings, **self._figures(task, task.model, None, 0.0)},
+            )
         criteria: dict[str, Any] = {}
         for name, keep in cases:
             model = copy.deepcopy(task.model)
             start = time.process_time()
             plan = prune(task, model, self.methods[name], keep, criteria)
             row = self._figures(task, model, plan, time.process_time() - start)
-            append(options.out, {"method": name, "keep": keep, **row})
+            append(options.out, {"method": name, "keep": keep, "settings": settings, **row})
             print(name, keep, row, file=sys.stderr, flush=True)
 
     def _figures(self, task: Task, model: nn.Module, plan: tp.Plan | None, seconds: float) -> dict[str, Any]:
@@ -189,7 +204,7 @@ class Benchmark:
         dense = next(row for row in rows if row["method"] == "dense")
         keeps = sorted({float(row["keep"]) for row in rows} - {1.0}, reverse=True)
         names = [name for name in self.methods if any(row["method"] == name for row in rows)]
-        head = [f"{keep:.0%} of the {self.share}: {column}" for keep in keeps for column in self.columns]
+        head = [f"{100 * keep:.0f} % of the {self.share}: {column}" for keep in keeps for column in self.columns]
         cells = {(row["method"], float(row["keep"])): row for row in rows}
 
         def line(name: str) -> list[str]:

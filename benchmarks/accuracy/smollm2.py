@@ -130,7 +130,7 @@ def load(options: argparse.Namespace) -> Task:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sequences", type=int, default=48, help="for calibration")
+    parser.add_argument("--sequences", type=int, default=32, help="for calibration")
     parser.add_argument("--tested", type=int, default=12, help="sequences of the test text")
 
 
