@@ -60,12 +60,14 @@ class Row:
 
 
 def read(path: Path) -> list[Row]:
-    """All rows that are there."""
+    """All rows that are there; of two of the same case, which processes side by side may leave, the first."""
     if not path.is_file():
         return []
     kinds = {"str": str, "int": int, "float": float}
     with path.open() as file:
-        return [Row(**{f.name: kinds[str(f.type)](line[f.name]) for f in fields(Row)}) for line in csv.DictReader(file)]
+        lines = list(csv.DictReader(file))
+    found = [Row(**{f.name: kinds[str(f.type)](line[f.name]) for f in fields(Row)}) for line in reversed(lines)]
+    return list(reversed({row.key: row for row in found}.values()))
 
 
 def append(path: Path, row: Row) -> None:

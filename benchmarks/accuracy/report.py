@@ -83,7 +83,7 @@ def report(rows: Sequence[Row], path: Path) -> None:
         seeds = len({row.seed for row in some})
         parts.append(
             f"## {network}: dense {some[0].dense:.2f} % after {some[0].dense_steps} steps of 128 images, "
-            f"{seeds} seed{'s' if seeds > 1 else ''}\n"
+            f"{'one seed' if seeds == 1 else f'up to {seeds} seeds'}\n"
         )
         parts += [_table(some), ""]
         _figure(some, path.with_name(f"accuracy_{network}.svg"))
