@@ -317,6 +317,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "pp_ocrv6_medium_det": {"backbone_config": _PPLCNET4} | _BANDS_OF_FOUR,
     "pp_ocrv6_small_det": {"backbone_config": _PPLCNET4, "layer_list_out_channels": [16, 16, 24, 32]},
     "sam2": {"vision_config": _SAM2, "prompt_encoder_config": {"patch_size": 16, "image_embedding_size": 4}},
+    "sam2_hiera_det_model": _SAM2["backbone_config"],
     "sam2_vision_model": _SAM2,
     "sam3_tracker": {"vision_config": {"backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]]}},
     "slanet": {"backbone_config": {"out_features": _LAST_FOUR}},
