@@ -209,7 +209,7 @@ class Reconstruction:
             found = within_limits(found, whole, [item.rows(limits) for item in arrived], shifts)
         if found is None:
             return Solved(name, None, None, 0.0, round(evidence.count), 1.0, 1.0, 1.0, 1.0)
-        matrix = (call.matrix().double() + found.change).to(call.weight.dtype)
+        matrix = (call.matrix().to(found.change.dtype) + found.change).to(call.weight.dtype)
         variance = self.targets.variance(name, arrived[0].inverse_scale) or 1.0
         losses = [loss / variance for loss in (found.before, found.after, found.held_out_before, found.held_out_after)]
         return Solved(
