@@ -178,6 +178,9 @@ def slice_(op: OpCall) -> Outcome:
     (x,) = op.operands("self")
     dim = op.dim(x)
     axis = x.axes[dim]
+    if isinstance(op.get("start"), Operand):  # of narrow, or of a slice whose edge is a tensor
+        op.freeze(axis, "data decide where it is cut")
+        return op.outcome(_with(x, dim, Fixed(op.output_shapes[0][dim])), zero=x)
     if op.op.startswith("aten.narrow"):
         start, stop, step = op.get("start"), op.get("start") + op.get("length"), 1
         stop = stop or axis.size  # from -3, three: up to the end, which is not position 0
