@@ -66,3 +66,43 @@ def test_what_one_of_two_examples_reads_was_read() -> None:
     assert sizes == {6}
     sizes = {group.size for group in build_graph(Tied().eval(), [short, long]).groups}
     assert sizes == {6, 15}
+
+
+class EndsEarly(nn.Module):
+    """The first of some numbers is picked, and used where data have decided a shape and the trace is over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.factors = torch.tensor([8.0, 16.0, 32.0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.down(self.up(x))
+        first = self.factors[0]
+        return out[out > 0] * first * self.factors[1]
+
+
+def test_what_was_picked_before_a_trace_ended_may_be_read_behind() -> None:
+    graph = build_graph(EndsEarly().eval(), [Example(torch.randn(2, 4))])
+    assert graph.programs[0].program.failure is not None
+    assert [group.name for group in graph.groups] == ["up"]
+
+
+class AskedForItsType(nn.Module):
+    """A mean whose operand a number is cast after: its values are read by the mean alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Linear(4, 6)
+        self.factor = nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.up(x)
+        return x.mean(-1) * self.factor.type_as(x)
+
+
+def test_who_asks_for_a_type_does_not_see_a_factor() -> None:
+    model, x = AskedForItsType().eval(), torch.randn(2, 4)
+    plan = tp.plan(model, x, pruning_ratio=0.5)
+    assert plan.exact
+    assert tp.verify(model, plan).exact

@@ -126,8 +126,10 @@ def _carry_over(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]) ->
 
 def _unread(inferred: Inferred) -> frozenset[int]:
     """The results nobody looks at: attention weights that are computed by default, positions beside a maximum, and what
-    is only asked for its shape."""
+    is only asked for its shape. Where a trace ended early nobody knows what is read next."""
     program = inferred.program
+    if program.failure is not None:
+        return frozenset()
     reading = (call for call in inferred.calls if not call.op.split(".")[1].endswith("_like"))
     read = {value.index for call in reading for value in call.inputs()}
     read.update(value.index for value in (*program.outputs, *program.carried, *program.rewritten.values()))

@@ -157,6 +157,8 @@ def forward(call: Call, value: Value, region: Region) -> list[Region | None] | N
     """The region of every output that the region of one input makes; None if one is not separable."""
     base = call.op.split(".")[1]
     results = list(call.results())
+    if base in _RESHAPING and value is not call.inputs()[0]:  # asked for its shape or dtype alone
+        return [None] * len(results)
     if base in _RESHAPING:
         moved = relayout(region, results[0].shape)
         return None if moved is None else [moved]
