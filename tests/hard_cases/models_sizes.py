@@ -109,6 +109,21 @@ class divisible(nn.Module):
         return self.b(x)
 
 
+class complex_tail(nn.Module):
+    """The last four of twelve dims of each head are read as complex numbers where they lie: the others go in pairs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain = 8
+        self.a = nn.Linear(6, 36)
+        self.b = nn.Linear(36, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        plain, turned = self.a(x).view(x.shape[0], 3, -1).split([self.plain, 4], dim=-1)
+        pairs = torch.view_as_complex(turned.unflatten(-1, (2, 2))) * torch.tensor([1j, -1j])
+        return self.b(torch.cat([plain.tanh(), torch.view_as_real(pairs).flatten(-2)], -1).flatten(1))
+
+
 class quarter_by_attribute(nn.Module):
     """4 * self.quarter is the width."""
 
@@ -330,6 +345,7 @@ CASES = (
     Case(asserted_width, _rows, (Units("a:0 b:1", 8),)),
     Case(asserted_literal, _rows, (), (Frozen("a:0", "the code needs", "x.shape[1] == 8"),)),
     Case(divisible, _rows, (Units("a:0 b:1", 16),)),
+    Case(complex_tail, _rows, (Units("a:0 b:1", 8, lanes=3),)),
     Case(quarter_by_attribute, _rows, (Units("a:0 b:1", 16),)),
     Case(loop_over_width, _rows, (_last,), (Frozen("a:0", "single unit", "x[:, i : i + 1]"),)),
     Case(squeezed, _rows, (Units("a:0", 2, guarded=True), Units("b:0 c:1", 8))),

@@ -153,6 +153,14 @@ def _of_kernels(inferred: Inferred) -> Iterator[Guard]:
     for fact in inferred.facts.divisible:
         rest = Operation("%", DimensionSource(fact.value, fact.dim), fact.divisor)
         yield Guard("==", rest, 0, True, fact.where)
+    values = inferred.program.values
+    for even in inferred.facts.even_strides:
+        value = values[even.value]
+        # Rows of every tensor whose memory this one looks into: its strides are multiples of their lengths.
+        for whole in values[: even.value + 1]:
+            if whole.storage == value.storage and whole.strides[-1:] == (1,) and whole.shape[-1] % 2 == 0:
+                rest = Operation("%", DimensionSource(whole.index, len(whole.shape) - 1), 2)
+                yield Guard("==", rest, 0, True, even.where)
 
 
 def _axes(guard: Guard, inferred: Inferred, of_state: StateAxes, definitions: Definitions) -> list[Free]:

@@ -99,6 +99,7 @@ def _fit_dead_calls(inferred: Inferred, of_state: Mapping[str, tuple[Axis, ...]]
     facts.equal_counts += inferred.facts.equal_counts
     facts.at_least_two += inferred.facts.at_least_two
     facts.divisible += inferred.facts.divisible
+    facts.even_strides += inferred.facts.even_strides
     for path, found_axes in inferred.facts.replaced_modules.items():
         facts.replaced_modules.setdefault(path, []).extend(found_axes)
     inferred.facts = facts

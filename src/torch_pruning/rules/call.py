@@ -17,6 +17,7 @@ from torch_pruning.rules.facts import (
     Cost,
     CustomizedCall,
     Divisible,
+    EvenStrides,
     Facts,
     Mixing,
     Outcome,
@@ -272,6 +273,10 @@ class OpCall:
         """The kernel takes this dimension only while its size is a multiple of `divisor`, as it is now."""
         if operand.axes[dim].size % divisor == 0:
             self.facts.divisible.append(Divisible(operand.value, dim % operand.rank, divisor, self.where))
+
+    def even_strides(self, operand: Operand) -> None:
+        """The kernel reads pairs of numbers where they lie."""
+        self.facts.even_strides.append(EvenStrides(operand.value, self.where))
 
     def outcome(self, *axes: Iterable[Axis], zero: Law | Sequence[Law] = NOWHERE) -> Outcome:
         """The axes of the outputs, and where they are zero: one law for all of them, or one for each."""

@@ -89,6 +89,14 @@ class Divisible:
 
 
 @dataclass(frozen=True, slots=True)
+class EvenStrides:
+    """Value number `value` is read two numbers at a time: its strides must stay even, whatever it is a view of."""
+
+    value: int
+    where: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """Axes of every output tensor, in order, and for each where it is zero."""
 
@@ -118,6 +126,7 @@ class Facts:
     equal_counts: list[tuple[Axis, Axis, Any]] = field(default_factory=list)
     at_least_two: list[Axis] = field(default_factory=list)
     divisible: list[Divisible] = field(default_factory=list)
+    even_strides: list[EvenStrides] = field(default_factory=list)
     number_repairs: list[ScaleRepair] = field(default_factory=list)
     scalar_uses: list[tuple[Expression, Any, ScaleRepair | None]] = field(default_factory=list)
     replaced_modules: dict[str, list[Axis]] = field(default_factory=dict)

@@ -146,4 +146,5 @@ def view_as_complex(op: OpCall) -> Outcome:
     """[..., A, 2] -> [..., A] complex."""
     (x,) = op.operands("self")
     op.freeze(x.axes[-1], "real and imaginary part")
+    op.even_strides(x)
     return op.outcome(x.axes[:-1], zero=x)
