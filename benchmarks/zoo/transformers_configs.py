@@ -241,6 +241,8 @@ def _shrunk(name: str, value: Any, specials: _Specials) -> Any:
         return _token(name, value, specials)
     if type(value) is float and _DROPPED.search(name):
         return 0.0 if value else None
+    if name == "initializer_range" and type(value) is float and value < 1e-3:
+        return 0.02  # weights of 1e-10 give outputs of nothing but what a norm adds to a variance
     if name == "image_grid_pinpoints":
         return [[IMAGE, IMAGE]]
     if name == "window_size" and type(value) is int:

@@ -116,6 +116,28 @@ _SMALL_VIT: dict[str, Any] = {
 }
 
 
+_HALF_SHARED: dict[str, Any] = {
+    "num_hidden_layers": 4,
+    "num_kv_shared_layers": 2,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+}
+_QUANTIZED: dict[str, Any] = {"encoder_hidden_size": 4, "quantization_dim": 64}
+_UVDOC: dict[str, Any] = {
+    "backbone_config": {
+        "resnet_head": [[3, 8], [8, 8]],
+        "resnet_configs": [
+            [[8, 8, 1, False], [8, 8, 3, False]],
+            [[8, 16, 1, True], [16, 16, 3, False]],
+            [[16, 24, 1, True], [24, 24, 3, False]],
+        ],
+        "stage_configs": [[[24, 1]], [[24, 2]], [[24, 3], [24, 2]]],
+        "out_features": ["stage1", "stage2", "stage3"],
+    },
+    "bridge_connector": [24, 24],
+    "out_point_positions2D": [[24, 8], [8, 2]],
+}
+
+
 def _letters(number: int) -> str:
     """A number in letters: A for 0, J for 9."""
     return "".join(chr(ord("A") + int(digit)) for digit in str(number))
@@ -241,6 +263,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
     "vipllava": {"vision_feature_layer": [-2, -1]},
     "vitmatte": {
+        "initializer_range": 0.5,  # of the weights of its batch norms too, which at 0.02 let hardly anything through
         "backbone_config": {"patch_size": 16},
         "convstream_hidden_sizes": [8, 16, 24],
         "fusion_hidden_sizes": [32, 24, 16, 8],
@@ -336,6 +359,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "stage_block_in_channels": [[1], [8], [8], [16]],
         "stage_block_out_channels": [[8], [8], [16], [32]],
         "fine_fusion_dims": [32, 16, 8],
+        "fine_matching_slice_dim": 4,
+        "coarse_matching_threshold": 0.0,
+        "coarse_matching_border_removal": 0,
     },
     "minicpm_ocr": _MINICPM,
     "minicpm_ocr_vision": {"insert_layer_id": 0},
@@ -356,4 +382,15 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "qwen3_asr_encoder": {"n_window": 50, "n_window_infer": 800},
     "seggpt": {"image_size": [128, 64]},
     "zoedepth": _FOUR_LEVELS,
+    "encodec": {"num_filters": 4},
+    "gemma3n_vision": {"model_args": {"channel_multiplier": 0.125}},
+    "gemma4_unified_assistant": {"text_config": _HALF_SHARED},
+    "neucodec": _QUANTIZED,
+    "t5gemma2_encoder": {"text_config": {"dropout_rate": 0.0}},  # set by its holder, where it has one
+    "uvdoc": _UVDOC,
+    "vibevoice_acoustic_tokenizer": {"num_filters": 4},
+    "vibevoice_acoustic_tokenizer_decoder": {"num_filters": 4},
+    "vibevoice_acoustic_tokenizer_encoder": {"num_filters": 4},
+    "xcodec": {"codebook_dim": 64},
+    "xcodec2": _QUANTIZED,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -105,6 +106,35 @@ def _flattened(config: PretrainedConfig) -> Tensor:
     return torch.cat([places, patches], dim=-1)
 
 
+def _sound_and_meaning(config: PretrainedConfig, _: Inputs) -> Inputs:
+    """Waves of ten frames each, and as many frames of features of what is said."""
+    frames = 10
+    samples = frames * math.prod(config.downsampling_ratios)
+    return {
+        "input_values": torch.randn(BATCH, 1, samples),
+        "padding_mask": None,
+        "input_features_mask": None,
+        "input_features": torch.randn(BATCH, frames, config.semantic_model_config.feature_projection_input_dim),
+    }
+
+
+def _waves_of_two_frames(config: PretrainedConfig) -> Tensor:
+    """Sounds (batch, channels, samples) of which an encoder makes two latents each."""
+    return torch.randn(BATCH, config.channels, 2 * config.hop_length)
+
+
+def _read_from_others(config: PretrainedConfig, given: Inputs) -> Inputs:
+    """Embeddings of two models side by side, and the keys and values of the other by kind of layer."""
+    text, length = config.text_config, given["input_ids"].shape[1]
+    layers = {kind: text.per_layer_config[text.layer_types.index(kind)] for kind in dict.fromkeys(text.layer_types)}
+    shapes = {kind: (BATCH, layer.num_key_value_heads, length, layer.head_dim) for kind, layer in layers.items()}
+    return {
+        "input_ids": None,
+        "inputs_embeds": torch.randn(BATCH, length, 2 * config.backbone_hidden_size),
+        "shared_kv_states": {kind: (torch.randn(shape), torch.randn(shape)) for kind, shape in shapes.items()},
+    }
+
+
 _PROMPTED = ("pixel_values", "prompt_pixel_values", "prompt_masks")  # one above the other in an image
 
 # What is given beside what the signature tells; None takes an input away.
@@ -181,12 +211,8 @@ INPUTS: dict[str, Callable[[PretrainedConfig, Inputs], Inputs]] = {
         "input_features": torch.randn(BATCH, 32, 128),
         "input_features_mask": torch.ones(BATCH, 32, dtype=torch.bool),
     },
-    "neucodec": lambda config, _: {
-        "input_values": torch.randn(BATCH, 1, 3200),
-        "padding_mask": None,
-        "input_features_mask": None,
-        "input_features": torch.randn(BATCH, 10, config.semantic_model_config.feature_projection_input_dim),
-    },
+    "neucodec": _sound_and_meaning,
+    "xcodec2": _sound_and_meaning,
     "pp_ocrv5_mobile_rec": lambda config, _: {"pixel_values": torch.randn(BATCH, 3, 128, 128)},
     "efficientloftr": lambda config, given: {"pixel_values": torch.stack([given["pixel_values"]] * 2, dim=1)},
     "granite_speech5_ctc": lambda config, _: {
@@ -249,6 +275,26 @@ INPUTS: dict[str, Callable[[PretrainedConfig, Inputs], Inputs]] = {
     "seggpt": lambda _, given: dict.fromkeys(_PROMPTED, torch.randn(BATCH, 3, 64, 64)),
     "video_llama_3_vision": lambda config, _: {"merge_sizes": torch.ones(BATCH, dtype=torch.long)},
     "time_series_transformer": _forecast,
+    # Its config has no number of layers, which its cache asks for.
+    "blt": lambda _, given: {"use_cache": False},
+    "gemma4_unified_assistant": _read_from_others,
+    "speecht5/base": lambda config, _: {
+        "input_values": torch.randn(BATCH, 8, config.hidden_size),
+        "decoder_input_values": torch.randn(BATCH, 6, config.hidden_size),
+    },
+    "timesfm/base": lambda config, _: {
+        "past_values": torch.randn(BATCH, 4 * config.patch_length),
+        "past_values_padding": torch.zeros(BATCH, 4 * config.patch_length),
+        "freq": torch.tensor([[0], [1]]),
+    },
+    # Its column embeddings are viewed as if there were as many of them as images: one sample at a time.
+    "tvp": lambda _, given: {name: item[:1] for name, item in given.items()},
+    "vibevoice_acoustic_tokenizer": lambda config, _: {"input_values": _waves_of_two_frames(config)},
+    "vibevoice_acoustic_tokenizer_encoder": lambda config, _: {"hidden_states": _waves_of_two_frames(config)},
+    "vibevoice_acoustic_tokenizer_decoder": lambda config, _: {
+        "hidden_states": torch.randn(BATCH, config.hidden_size, 2)
+    },
+    "voxtral_realtime_text": lambda config, _: {"t_cond": torch.randn(1, 1, config.hidden_size)},
 }
 
 
@@ -261,7 +307,10 @@ SKIPPED: dict[str, str] = {
     "glm_image_vqmodel": "has no forward: glm_image calls its methods",
     "qwen2_5_omni": "has no forward: its parts are families of their own",
     "qwen3_omni_moe": "has no forward: its parts are families of their own",
-    **dict.fromkeys(["edgetam_video", "sam2_video", "sam3_tracker_video"], "takes a session of a video, not tensors"),
+    "gemma4_assistant": "the library asks that all layers share caches, and builds no model of which all do",
+    **dict.fromkeys(
+        ["edgetam_video", "sam2_video", "sam3_tracker_video", "sam3_video"], "takes a session of a video, not tensors"
+    ),
 }
 
 

@@ -9,6 +9,7 @@ import copy
 import warnings
 from collections.abc import Iterator
 from functools import partial
+from importlib import import_module
 from inspect import signature
 from itertools import product
 from typing import Any
@@ -78,10 +79,18 @@ def _head_names(head: str) -> dict[str, Any]:
 def model_classes(kind: type[PretrainedConfig], family: str, part: str) -> list[type[nn.Module]]:
     """The class of the "base" model of a family, or of each "head" that it has."""
     if part == "base":
-        return [_first(modeling_auto.MODEL_MAPPING[kind])]
+        return [_first(_listed(modeling_auto.MODEL_MAPPING, modeling_auto.MODEL_MAPPING_NAMES[family], kind))]
     heads = [head for head in _HEADS if family in _head_names(head)]
     found = [_first(getattr(modeling_auto, f"MODEL_FOR_{head}_MAPPING")[kind]) for head in heads]
     return list(dict.fromkeys(found))
+
+
+def _listed(mapping: Any, name: Any, kind: type[PretrainedConfig]) -> Any:
+    """What a mapping has for a config; a class that its package does not export, from the module of the models."""
+    try:
+        return mapping[kind]
+    except ValueError:
+        return getattr(import_module(kind.__module__.replace(".configuration_", ".modeling_")), name)
 
 
 def _first(found: Any) -> type[nn.Module]:
