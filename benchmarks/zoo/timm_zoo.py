@@ -72,6 +72,8 @@ REDUCED: dict[str, dict[str, Any]] = {
 
 # Billions of parameters: traced at reduced depth, as the row says.
 SHORTENED: list[tuple[str, dict[str, Any]]] = [
+    ("vit_giant*_sapiens2", {"depth": 4, "num_kv_heads": (24, 12, 12, 24)}),
+    ("vit_5b_*_sapiens2", {"depth": 4, "num_kv_heads": (32, 16, 16, 32)}),
     ("vit_[57]b_*", {"depth": 4}),
     ("*gigantic*", {"depth": 4}),
     ("*enormous*", {"depth": 4}),

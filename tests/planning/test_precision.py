@@ -142,3 +142,24 @@ def test_a_mistake_in_training_mode_stays_one_when_the_batch_grows() -> None:
     seen = tp.verify(model, replace(chosen, kept=wrong), mode="train")
     assert not seen.exact
     assert seen.error > 1e-3
+
+
+class Barred(torch.nn.Module):
+    """Two of its five classes are never to be chosen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = torch.nn.Linear(4, 12), torch.nn.LayerNorm(12), torch.nn.Linear(12, 5)
+        self.register_buffer("barred", torch.tensor([True, False, False, True, False]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores = self.last(self.norm(self.first(x)).relu())
+        return scores.masked_fill(self.barred, torch.finfo(scores.dtype).min)
+
+
+def test_a_masks_number_does_not_hide_the_others() -> None:
+    torch.manual_seed(0)
+    model, x = Barred(), torch.randn(5, 4)
+    seen = tp.verify(model, tp.plan(model, x, pruning_ratio=0.5))  # the norm's statistics change
+    assert seen.error > 1e-3
+    assert seen.sensitivity > 1e-3

@@ -201,7 +201,7 @@ class SizeLog(Protocol):
 class TracedInt(int):
     """An integer that remembers where it came from. It behaves as the plain number everywhere.
 
-    What no subclass of `int` can notice: a float on the left (`1.0 / n`, `0.5 < n`), `math.log` and its kin, `int(n)`,
+    What no subclass of `int` can notice: a float on the left (`1.0 / n`, `0.5 < n`), `math.log` and its kin,
     `range(n)`, the bitwise operators. Their results are plain numbers. Where they reach an op, the check of a plan
     finds that they changed.
     """
@@ -216,6 +216,11 @@ class TracedInt(int):
         return self
 
     __hash__ = int.__hash__
+
+    def __int__(self) -> int:
+        """A use as a number, for what becomes of the plain one is out of sight."""
+        self.log.value_use(self.expression)
+        return int.__int__(self)
 
     def __float__(self) -> float:
         self.log.value_use(self.expression)

@@ -22,6 +22,7 @@ from torch_pruning.trace.tracer import Example, copied, doubled
 
 TOLERANCE = 1e-9
 DEGENERATE = 1e-4
+HUGE = 1e30
 
 # A training mode probe that enlarges a change by this much sees rounding errors of 1e-16 as differences; then its batch
 # is doubled, this often at most.
@@ -327,8 +328,11 @@ def _run(model: nn.Module, example: Example, inputs: Any, gradients: bool) -> Ru
 
 
 def _difference(a: list[Tensor], b: list[Tensor]) -> float:
-    """Largest |a - b| over largest |a|; NaN on either side gives infinity."""
-    worst, scale = 0.0, 0.0
+    """Largest |a - b| over largest |a|; NaN on either side gives infinity.
+
+    Numbers that stand for infinity (a mask's `finfo.min`) would hide all others: each is held to its own size.
+    """
+    worst, scale, of_huge = 0.0, 0.0, 0.0
     for x, y in zip(a, b, strict=True):
         if x.numel() == 0:
             continue
@@ -343,5 +347,11 @@ def _difference(a: list[Tensor], b: list[Tensor]) -> float:
             difference, x = difference[torch.isfinite(x)], x[torch.isfinite(x)]
             if x.numel() == 0:
                 continue
+        huge = difference.isinf() | (x.abs() > HUGE)
+        if huge.any():
+            of_huge = max(of_huge, float((difference[huge] / x[huge].abs()).max()))
+            difference, x = difference[~huge], x[~huge]
+            if x.numel() == 0:
+                continue
         worst, scale = max(worst, float(difference.max())), max(scale, float(x.abs().max()))
-    return worst / scale if scale else worst
+    return max(of_huge, worst / scale if scale else worst)
