@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -25,8 +24,9 @@ LASSO = 0.02  # strength of the penalty; at 0.1 as short a training loses 15 poi
 class Method:
     """`importance` and `scope` as `tp.plan` takes them, `recovery` as `tp.prune` does.
 
-    `training`: "after", one fine-tuning after all pruning; "between", a third of it after each of three steps;
-    "sparse", as "after", and before pruning as many steps of training with group lasso.
+    `training`: "after", one fine-tuning after all pruning; "rounds", as "after", and pruning in three steps, each with
+    its recovery; "between", such steps with a third of the training after each; "sparse", as "after", and before
+    pruning as many steps of training with group lasso.
     """
 
     importance: str
@@ -36,10 +36,15 @@ class Method:
 
     @property
     def name(self) -> str:
-        training = {"after": "", "between": ", in three steps", "sparse": ", group lasso training"}[self.training]
-        return f"{self.importance}, {self.scope}, {self.recovery}{training}"
+        return f"{self.importance}, {self.scope}, {self.recovery}{_TRAINING[self.training]}"
 
 
+_TRAINING = {
+    "after": "",
+    "rounds": ", in three rounds",
+    "between": ", in three steps",
+    "sparse": ", group lasso training",
+}
 BASELINE = "batch_norm"  # the usual practice, where there is a batch norm
 OURS = "least_squares"
 # What every network gets first, and what it gets when that is done.
@@ -49,10 +54,7 @@ CORE = (
     Method("random", "local", BASELINE),
     Method("l2", "local", OURS),
     Method("reconstruction", "local", OURS),
-)
-MORE = (
-    Method("reconstruction", "cost", OURS),
-    Method("l2", "local", BASELINE, "sparse"),
+    Method("reconstruction", "cost", OURS, "rounds"),
 )
 # For ResNet-20 alone.
 REST = (
@@ -60,8 +62,10 @@ REST = (
     Method("l2", "local", "mean"),
     *(Method(criterion, "local", BASELINE) for criterion in ("l1", "bn_scale", "fpgm", "hessian")),
     Method("lamp", "global", BASELINE),  # within one layer its order is that of L2
+    Method("l2", "local", BASELINE, "sparse"),
     Method("l2", "local", BASELINE, "between"),
-    Method("reconstruction", "local", OURS, "between"),
+    Method("reconstruction", "cost", OURS),
+    Method("reconstruction", "cost", OURS, "between"),
 )
 OF_LOSS = {"taylor", "hessian"}
 
@@ -69,12 +73,8 @@ OF_LOSS = {"taylor", "hessian"}
 def methods_of(network: str) -> tuple[tuple[Method, ...], tuple[Method, ...]]:
     """Those that a network is pruned by, in two parts; without batch norms there is nothing to take anew."""
     if not any(isinstance(module, nn.BatchNorm2d) for module in NETWORKS[network]().modules()):
-        return _without_batch_norm(CORE), _without_batch_norm(MORE)
-    return CORE, MORE + REST if network == "resnet20" else MORE
-
-
-def _without_batch_norm(methods: Iterable[Method]) -> tuple[Method, ...]:
-    return tuple(replace(m, recovery="none") if m.recovery == BASELINE else m for m in methods)
+        return tuple(replace(m, recovery="none") if m.recovery == BASELINE else m for m in CORE), ()
+    return CORE, REST if network == "resnet20" else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Case:
 
 def pruned(model: nn.Module, data: Data, case: Case) -> nn.Module:
     """A pruned copy, before the last fine-tuning."""
-    if case.method.training == "between":
+    if case.method.training in ("rounds", "between"):
         return _in_steps(copy.deepcopy(model), data, case)
     small = copy.deepcopy(_trained_sparsely(model, data, case.seed) if case.method.training == "sparse" else model)
     calibration = data.calibration(case.seed)
@@ -112,7 +112,7 @@ def fine_tune(model: nn.Module, data: Data, case: Case) -> None:
 
 
 def _in_steps(model: nn.Module, data: Data, case: Case) -> nn.Module:
-    """The model after the last of three steps, each of which keeps the same share; training between them."""
+    """The model after the last of three steps, each of which keeps the same share, with or without training between."""
     calibration = data.calibration(case.seed)
     pruner = tp.Pruner(
         model,
@@ -125,7 +125,7 @@ def _in_steps(model: nn.Module, data: Data, case: Case) -> nn.Module:
         recovery=case.method.recovery,
     )
     for step in pruner.steps(ITERATIONS):
-        if step.number < ITERATIONS:
+        if case.method.training == "between" and step.number < ITERATIONS:
             train(model, data, Recipe(TUNING_STEPS // ITERATIONS, TUNING_RATE, 100 * step.number + case.seed))
     return model
 

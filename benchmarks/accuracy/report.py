@@ -25,15 +25,16 @@ SHOWN = {
     "l2, local, group lasso training": ("group lasso training", "tab:brown"),
     "l2, local, least_squares": ("L2, least squares", "tab:red"),
     "reconstruction, local, least_squares": ("reconstruction, least squares", "tab:blue"),
+    "reconstruction, cost, least_squares, in three rounds": ("the same by cost, in three rounds", "tab:purple"),
 }
 BASELINES = (", batch_norm", ", none")
 TRAINED = ("training", "steps")  # ends of the names of methods that train before or between pruning
 LEGEND = """Accuracy in percent on the 10,000 test images: mean ± standard deviation, or without ± a single seed. A seed
 draws the 768 training images for calibration (each also mirrored), the units that go at random, and the order of
 fine-tuning; the dense network is always the same. `before` any training; `after` the same {steps} steps of fine-tuning.
-Names are criterion, scope, recovery; *group lasso training* trains as many steps with the penalty first, *in three
-steps* fine-tunes a third after each of three steps of pruning, so both have seen labels `before`: theirs stands in
-brackets.
+Names are criterion, scope, recovery; *in three rounds* prunes, and recovers, in three steps without training. *Group
+lasso training* trains as many steps with the penalty first, *in three steps* fine-tunes a third after each of three
+steps of pruning, so both have seen labels `before`: theirs stands in brackets.
 """
 
 

@@ -163,3 +163,23 @@ def test_a_masks_number_does_not_hide_the_others() -> None:
     seen = tp.verify(model, tp.plan(model, x, pruning_ratio=0.5))  # the norm's statistics change
     assert seen.error > 1e-3
     assert seen.sensitivity > 1e-3
+
+
+class Counting(torch.nn.Module):
+    """Gives a large number beside its scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = torch.nn.Linear(4, 12), torch.nn.LayerNorm(12), torch.nn.Linear(12, 5)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = self.last(self.norm(self.first(x)).relu())
+        return scores, torch.full((len(x),), 10**12)
+
+
+def test_large_integers_do_not_hide_the_others() -> None:
+    torch.manual_seed(0)
+    model, x = Counting(), torch.randn(5, 4)
+    seen = tp.verify(model, tp.plan(model, x, pruning_ratio=0.5))
+    assert seen.error > 1e-3
+    assert seen.sensitivity > 1e-3

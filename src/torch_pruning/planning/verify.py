@@ -328,30 +328,41 @@ def _run(model: nn.Module, example: Example, inputs: Any, gradients: bool) -> Ru
 
 
 def _difference(a: list[Tensor], b: list[Tensor]) -> float:
-    """Largest |a - b| over largest |a|; NaN on either side gives infinity.
+    """Largest |a - b| over largest |a|, of integers and of other numbers apart; NaN on either side gives infinity.
 
     Numbers that stand for infinity (a mask's `finfo.min`) would hide all others: each is held to its own size.
     """
-    worst, scale, of_huge = 0.0, 0.0, 0.0
+    found = {False: _Largest(), True: _Largest()}
     for x, y in zip(a, b, strict=True):
-        if x.numel() == 0:
-            continue
-        x, y = (t.double() if not t.is_complex() else torch.view_as_real(t).double() for t in (x, y))
+        if x.numel():
+            largest = found[x.is_floating_point() or x.is_complex()]
+            x, y = (torch.view_as_real(t) if t.is_complex() else t for t in (x, y))
+            largest.add(x.double(), y.double())
+    return max(largest.relative() for largest in found.values())
+
+
+@dataclass(slots=True)
+class _Largest:
+    """Largest difference and largest number of what was added."""
+
+    difference: float = 0.0
+    number: float = 0.0
+    of_huge: float = 0.0  # relative already
+
+    def add(self, x: Tensor, y: Tensor) -> None:
         difference = (x - y).abs()
-        if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
-            same = torch.equal(torch.isfinite(x), torch.isfinite(y)) and torch.equal(
-                x.isinf() & (x > 0), y.isinf() & (y > 0)
-            )
-            if not same or x.isnan().any() or y.isnan().any():
-                return float("inf")
-            difference, x = difference[torch.isfinite(x)], x[torch.isfinite(x)]
-            if x.numel() == 0:
-                continue
+        finite = torch.isfinite(x)
+        if not (finite.all() and torch.isfinite(y).all()):
+            same = torch.equal(finite, torch.isfinite(y)) and torch.equal(x[~finite], y[~finite])  # NaN equals nothing
+            self.of_huge = self.of_huge if same else float("inf")
+            difference, x = difference[finite], x[finite]
         huge = difference.isinf() | (x.abs() > HUGE)
         if huge.any():
-            of_huge = max(of_huge, float((difference[huge] / x[huge].abs()).max()))
+            self.of_huge = max(self.of_huge, float((difference[huge] / x[huge].abs()).max()))
             difference, x = difference[~huge], x[~huge]
-            if x.numel() == 0:
-                continue
-        worst, scale = max(worst, float(difference.max())), max(scale, float(x.abs().max()))
-    return max(of_huge, worst / scale if scale else worst)
+        if x.numel():
+            self.difference = max(self.difference, float(difference.max()))
+            self.number = max(self.number, float(x.abs().max()))
+
+    def relative(self) -> float:
+        return max(self.of_huge, self.difference / self.number if self.number else self.difference)
