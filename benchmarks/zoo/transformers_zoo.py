@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterator
 from functools import partial
 from importlib import import_module
@@ -108,12 +109,29 @@ def build(family: str, part: str) -> Built:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model, inputs, others = _running(family, part)
+        if any(map(_cache_of, vars(model).values())):
+            model.register_forward_pre_hook(_forget)
         transform = without_states if part == "head" else None
         examples = [Example(each, output_transform=transform) for each in (inputs, *others)]
         if continues(model, inputs):
             examples.append(Example(inputs, forward_fn=prefill_and_step))
             return Built(model, tuple(examples), "with a step from its cache")
     return Built(model, tuple(examples))
+
+
+def _cache_of(value: Any) -> OrderedDict[Any, Any] | None:
+    """What a cache of the model's own holds, if this is one."""
+    held = getattr(value, "cache", None)
+    return held if isinstance(held, OrderedDict) else None
+
+
+def _forget(model: nn.Module, _: Any) -> None:
+    """Empty such caches: what is in there was computed by the weights of an earlier run."""
+    for value in vars(model).values():
+        held = _cache_of(value)
+        if held:
+            held.clear()
+            value.current_load = 0
 
 
 def _running(family: str, part: str) -> tuple[nn.Module, Inputs, list[Inputs]]:
