@@ -25,6 +25,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_M
 from transformers_configs import tiny
 from transformers_families import CONFIGS
 from transformers_family_inputs import SKIPPED, with_what_the_family_needs
+from transformers_further import further
 from transformers_inputs import example, recipes
 from transformers_media import Inputs, configs
 
@@ -113,6 +114,7 @@ def build(family: str, part: str) -> Built:
             model.register_forward_pre_hook(_forget)
         transform = without_states if part == "head" else None
         examples = [Example(each, output_transform=transform) for each in (inputs, *others)]
+        examples += further(family, model, inputs, transform)
         if continues(model, inputs):
             examples.append(Example(inputs, forward_fn=prefill_and_step))
             return Built(model, tuple(examples), "with a step from its cache")

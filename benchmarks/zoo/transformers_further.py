@@ -1,0 +1,101 @@
+"""Second calls of families whose first does not reach a parameter that other calls read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers_media import BATCH, Inputs
+
+from torch_pruning.trace.tracer import Example
+
+_PLACES = 4
+
+
+def further(family: str, model: nn.Module, inputs: Inputs, transform: Callable[[Any], Any] | None) -> list[Example]:
+    """The second call of the model, if its family has one here."""
+    more = FURTHER.get(family)
+    if more is None:
+        return []
+    given, call = more(model.config, inputs), _CALLS.get(family)
+    return [Example(inputs | given, call, transform)] if given or call else []
+
+
+def _with_places(inputs: Inputs, token: int) -> Tensor:
+    """The words, the first of them replaced by places for something else."""
+    words = inputs["input_ids"].clone()
+    words[:, 1 : 1 + _PLACES] = token
+    return words
+
+
+def _prompted_by_sound(width: str) -> Callable[[Any, Inputs], Inputs]:
+    def inputs(config: Any, given: Inputs) -> Inputs:
+        return {
+            "input_ids": _with_places(given, config.audio_prompt_token_id),
+            "audio_prompt_latents": torch.randn(BATCH, _PLACES, getattr(config, width)),
+        }
+
+    return inputs
+
+
+def _with_audio_codes(config: Any, given: Inputs) -> Inputs:
+    codes = torch.randint(0, config.codebook_size, (BATCH, _PLACES, config.num_codebooks))
+    return {
+        "input_ids": _with_places(given, config.audio_token_id),
+        "audio_input_ids": codes,
+        "audio_input_ids_mask": torch.ones(BATCH, _PLACES, dtype=torch.bool),
+    }
+
+
+def _last_word_asked(config: Any, given: Inputs) -> Inputs:
+    """Which words are to be predicted, seen by none, in two segments."""
+    words = given["input_ids"]
+    length = words.shape[1]
+    hidden, asked = torch.zeros(BATCH, length, length), torch.zeros(BATCH, 1, length)
+    hidden[:, :, -1] = asked[:, 0, -1] = 1.0
+    return {
+        "perm_mask": hidden,
+        "target_mapping": asked,
+        "token_type_ids": (torch.arange(length) > 4).expand(BATCH, -1).long(),
+    }
+
+
+def _objects(config: Any, given: Inputs) -> Inputs:
+    """What is to be found: read in training alone."""
+    found = {"class_labels": torch.tensor([0, 1]), "boxes": torch.rand(2, 4) / 4 + 0.25}
+    return {"labels": [dict(found) for _ in range(BATCH)]}
+
+
+def _without_loss(model: nn.Module, inputs: Inputs) -> Any:
+    """The model inside of a head: the head would match objects by data."""
+    return getattr(model, "model", model)(**inputs)
+
+
+def _conditioned(model: nn.Module, inputs: Inputs) -> Any:
+    """With a composer before the sounds, as when it generates."""
+    sounds = model.mel_conditioner(inputs["input_features"], torch.tensor([3] * BATCH), 2)
+    return model(input_features=sounds, decoder_input_ids=inputs["decoder_input_ids"])
+
+
+_DETECTORS = ("rt_detr", "rt_detr_v2", "d_fine", "deimv2", "pp_doclayout_v2", "pp_doclayout_v3")
+
+# What the call is given beside what the first one was.
+FURTHER: dict[str, Callable[[Any, Inputs], Inputs]] = {
+    **dict.fromkeys(_DETECTORS, _objects),
+    "gradium_phonon_tts": _prompted_by_sound("audio_prompt_dim"),
+    "higgs_audio_v2": _with_audio_codes,
+    "pocket_tts": _prompted_by_sound("latent_dim"),
+    "pop2piano": lambda config, given: {},
+    "trocr": lambda config, _: {
+        "encoder_hidden_states": torch.randn(BATCH, 6, config.cross_attention_hidden_size or config.d_model)
+    },
+    "whisper": lambda config, given: (
+        {} if "input_features" in given else {"encoder_outputs": (torch.randn(BATCH, 6, config.d_model),)}
+    ),
+    "xlnet": _last_word_asked,
+}
+_CALLS: dict[str, Callable[[nn.Module, Any], Any]] = dict.fromkeys(_DETECTORS, _without_loss) | {
+    "pop2piano": _conditioned
+}
