@@ -14,12 +14,12 @@ from torch_pruning.trace.tracer import Example
 _PLACES = 4
 
 
-def further(family: str, model: nn.Module, inputs: Inputs, transform: Callable[[Any], Any] | None) -> list[Example]:
+def further(
+    family: str, part: str, model: nn.Module, inputs: Inputs, transform: Callable[[Any], Any] | None
+) -> list[Example]:
     """The second call of the model, if its family has one here."""
-    more = FURTHER.get(family)
-    if more is None:
-        return []
-    given, call = more(model.config, inputs), _CALLS.get(family)
+    more, call = FURTHER.get(family), _CALLS.get(f"{family}/{part}") or _CALLS.get(family)
+    given = more(model.config, inputs) if more is not None else {}
     return [Example(inputs | given, call, transform)] if given or call else []
 
 
@@ -79,6 +79,15 @@ def _conditioned(model: nn.Module, inputs: Inputs) -> Any:
     return model(input_features=sounds, decoder_input_ids=inputs["decoder_input_ids"])
 
 
+def _heard(model: nn.Module, inputs: Inputs) -> Any:
+    """One more moment of sound after a prompt, as when it generates, and how its loss is weighted in training."""
+    out = model(**inputs)
+    condition = out.last_hidden_state[:, -1]
+    sound = model.sample_latent(condition, torch.zeros(BATCH, model.config.latent_dim), 2)
+    times = torch.rand(BATCH, 1)
+    return out.logits, model.denormalize_latents(sound), model.loss_weighting(times, times)
+
+
 _DETECTORS = ("rt_detr", "rt_detr_v2", "d_fine", "deimv2", "pp_doclayout_v2", "pp_doclayout_v3")
 
 # What the call is given beside what the first one was.
@@ -87,7 +96,7 @@ FURTHER: dict[str, Callable[[Any, Inputs], Inputs]] = {
     "gradium_phonon_tts": _prompted_by_sound("audio_prompt_dim"),
     "higgs_audio_v2": _with_audio_codes,
     "pocket_tts": _prompted_by_sound("latent_dim"),
-    "pop2piano": lambda config, given: {},
+    "sam3": lambda _, given: {"input_boxes": torch.rand(BATCH, 2, 4) / 2 + 0.2},
     "trocr": lambda config, _: {
         "encoder_hidden_states": torch.randn(BATCH, 6, config.cross_attention_hidden_size or config.d_model)
     },
@@ -97,5 +106,7 @@ FURTHER: dict[str, Callable[[Any, Inputs], Inputs]] = {
     "xlnet": _last_word_asked,
 }
 _CALLS: dict[str, Callable[[nn.Module, Any], Any]] = dict.fromkeys(_DETECTORS, _without_loss) | {
-    "pop2piano": _conditioned
+    "gradium_phonon_tts/head": _heard,
+    "pocket_tts/head": _heard,
+    "pop2piano": _conditioned,
 }

@@ -114,7 +114,7 @@ def build(family: str, part: str) -> Built:
             model.register_forward_pre_hook(_forget)
         transform = without_states if part == "head" else None
         examples = [Example(each, output_transform=transform) for each in (inputs, *others)]
-        examples += further(family, model, inputs, transform)
+        examples += further(family, part, model, inputs, transform)
         if continues(model, inputs):
             examples.append(Example(inputs, forward_fn=prefill_and_step))
             return Built(model, tuple(examples), "with a step from its cache")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from torch_pruning.axes.sizes import AttributeSource, Expression, TracedInt
+from torch_pruning.axes.sizes import AttributeSource, Expression
+from torch_pruning.axes.traced import TracedInt
 
 
 def source(name: str) -> AttributeSource:
@@ -20,6 +21,7 @@ class Log:
     guards: list[tuple[str, Expression, Expression, bool]] = field(default_factory=list)
     value_uses: list[Expression] = field(default_factory=list)
     unevens: list[Expression] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=list)
 
     def guard(self, symbol: str, left: Expression, right: Expression, outcome: bool) -> None:
         self.guards.append((symbol, left, right, outcome))
@@ -30,6 +32,9 @@ class Log:
 
     def uneven(self, expression: Expression) -> None:
         self.unevens.append(expression)
+
+    def rounded(self, event: int) -> None:
+        self.rounds.append(event)
 
     def traced(self, value: int, name: str = "n") -> TracedInt:
         return TracedInt(value, source(name), self)

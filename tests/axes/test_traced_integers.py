@@ -19,12 +19,10 @@ from axes.recorder import Log, source
 from torch_pruning.axes.sizes import (
     AttributeSource,
     Operation,
-    TracedFloat,
-    TracedInt,
     evaluate,
-    expression_of,
     sources,
 )
+from torch_pruning.axes.traced import TracedFloat, TracedInt, expression_of
 
 ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
@@ -249,6 +247,60 @@ def test_a_number_remembers_how_it_depends_on_its_size(use: Callable[[Any], Any]
     for same in (copy.copy(result), copy.deepcopy(result), pickle.loads(pickle.dumps(result)), result + 0):
         assert type(same) is float
         assert same == result
+
+
+WHOLE: list[Callable[[Any], Any]] = [
+    lambda n: n / 0.5,
+    lambda n: n * 0.5,
+    lambda n: n * 2.5,
+    lambda n: n / 3,
+    lambda n: n / 3.0,
+    lambda n: n / 0.5**2,
+    lambda n: n * 0.5 / 3,
+    lambda n: n / 4 * 3,
+    lambda n: n * 0.75 / 0.5,
+    lambda n: n / 2 / 1.5,
+]
+
+
+@pytest.mark.parametrize("use", WHOLE)
+def test_a_quotient_that_is_whole_keeps_its_source_and_says_what_it_is_for_any_size(use: Callable[[Any], Any]) -> None:
+    log = Log()
+    for result in (use(log.traced(12)).whole(), math.floor(use(log.traced(12)))):
+        assert isinstance(result, TracedInt)
+        assert result == int(use(12))
+        for size in range(1, 500):
+            assert evaluate(result.expression, lambda _, size=size: size) == int(use(size)), size
+    assert log.unevens == log.rounds == []
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda n: n / 3 * 3,  # 49 / 49 * 49 is less than 49 in other cases like this
+        lambda n: n * 0.1,
+        lambda n: n / 0.7,
+        lambda n: n / -2,
+        lambda n: n**0.5,
+        lambda n: 24 / n,
+        lambda n: n / 2.0**-30,
+        lambda n: n / 2 / float("inf"),
+        lambda n: -(n / 2),
+        lambda n: (0 - n) / 2,
+    ],
+)
+def test_what_may_round_is_rounded(use: Callable[[Any], Any]) -> None:
+    log = Log()
+    result = use(log.traced(12)).whole()
+    assert type(result) is int
+    assert result == int(use(12))
+    assert log.rounds == [0]
+
+
+def test_a_quotient_with_a_remainder_is_uneven() -> None:
+    log = Log()
+    assert (log.traced(7) / 2).whole() == 3
+    assert len(log.unevens) == 1
 
 
 def test_errors_are_those_of_plain_integers_and_log_nothing() -> None:

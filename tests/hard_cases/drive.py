@@ -49,6 +49,10 @@ NOT_FOLDED = frozenset(
         "halved_as_number",
         "rounded_quotient",
         "rotary_complex_numbers",
+        "computed_by_float",
+        "squares_of_patches",
+        "third_by_float",
+        "global_response_without_weight",
     ]
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from drive import Case, Units, images
+from drive import Case, Frozen, Units, images
 from torch import Tensor, nn
 
 
@@ -54,6 +54,32 @@ class experts_that_were_hit(nn.Module):
         return self.last(x + out)
 
 
+class interleaved_gates(nn.Module):
+    """Every gate stands before what it lets through: one matrix for both, read by slices with a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(6, 20)
+        self.down = nn.Linear(10, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.gate_up(x)
+        gate, up = x[..., ::2], x[..., 1::2]
+        return self.down(gate * torch.sigmoid(gate * 1.7) * up.clamp(-3, 3))
+
+
+class every_other_up_to_a_literal(nn.Module):
+    """The last one that is read has a fixed number: nothing can go before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 20), nn.Linear(5, 8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        return self.c(self.b(x[..., :10:2] + x[..., 1:20:4]).relu())
+
+
 CASES = [
     Case(
         grouped_products,
@@ -67,5 +93,12 @@ CASES = [
             Units("first:0 router:1 up.0:1 up.1:1 up.2:1 down.0:0 down.1:0 down.2:0 last:1", 12),
             *(Units(f"up.{expert}:0 down.{expert}:1", 10) for expert in range(3)),
         ),
+    ),
+    Case(interleaved_gates, images(4, 6), (Units("gate_up:0 down:1", 10),)),
+    Case(
+        every_other_up_to_a_literal,
+        images(4, 6),
+        (Units("b:0 c:1", 8),),
+        (Frozen("a:0", "strided slice with step 2", ":10:2"),),
     ),
 ]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from drive import Case, Frozen, Units, images
+from drive import Case, Units, images
 from torch import Tensor, nn
 
 
@@ -102,7 +102,7 @@ class rotary(Grouped):
 
 
 class rotary_interleaved(rotary):
-    """Pairs next to each other, read by strided slices; v's dims are frozen too, by the attribute they share."""
+    """Pairs next to each other, read by strided slices."""
 
     def turned(self, x: Tensor) -> Tensor:
         angles = (torch.arange(x.shape[2])[:, None] * self.inv_freq).repeat_interleave(2, dim=-1)
@@ -203,10 +203,10 @@ CASES = (
     Case(
         rotary_interleaved,
         _tokens,
-        _grouped(4)[:3],
         (
-            Frozen("q_proj:0", "strided slice", "x[..., 1::2]"),
-            Frozen("v_proj:0", "the code needs", "self.v_proj(x).view("),
+            *_grouped(4)[:3],
+            Units("q_proj:0 k_proj:0 inv_freq:0", 3),
+            Units("v_proj:0 o_proj:1", 6, lanes=2),
         ),
     ),
     Case(

@@ -98,6 +98,32 @@ class RootMeanSquare(nn.Module):
         return self.weight * (x * torch.rsqrt(variance + self.variance_epsilon))
 
 
+class global_response_norm(nn.Module):
+    """Channels are compared by their mean norm; the weight that takes its factor up is read in another shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 5, 1)
+        self.weight, self.bias = nn.Parameter(torch.rand(8)), nn.Parameter(torch.rand(8))
+        self.eps = 1e-6
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x).relu()
+        size = x.norm(p=2, dim=(2, 3), keepdim=True)
+        relative = size / (size.mean(dim=1, keepdim=True) + self.eps)
+        return self.b(x + torch.addcmul(self.bias.view(1, -1, 1, 1), self.weight.view(1, -1, 1, 1), x * relative))
+
+
+class global_response_without_weight(global_response_norm):
+    """What is added has no factor that could take anything up."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x).relu()
+        size = x.norm(p=2, dim=(2, 3), keepdim=True)
+        relative = size / (size.mean(dim=1, keepdim=True) + self.eps)
+        return self.b(torch.addcmul(self.bias.view(1, -1, 1, 1), x * self.weight.view(1, -1, 1, 1).sigmoid(), relative))
+
+
 class rms_norm_in_turns(nn.Module):
     """One norm, called on two tensors, as in a prefill and a step after it: its weight takes the factor up once."""
 
@@ -268,6 +294,12 @@ CASES = (
     ),
     Case(rms_norm, _tokens, (Units("a:0 norm:0 b:1", 8, reason="rms norm", line="self.norm(self.a(x))"),)),
     Case(rms_norm_without_eps, _tokens, (Units("a:0 norm:0 b:1", 8, reason="rms norm", line="self.norm(self.a(x))"),)),
+    Case(global_response_norm, _pixels, (Units("a:0 weight:0 bias:0 b:1", 8, reason="mean", line="size.mean("),)),
+    Case(
+        global_response_without_weight,
+        _pixels,
+        (Units("a:0 weight:0 bias:0 b:1", 8, reason="mean", line="size.mean("),),
+    ),
     Case(rms_norm_in_turns, _tokens, (Units("a:0 norm:0 b:1", 8, reason="mean", line="x.pow(2).mean("),)),
     Case(rms_norm_by_hand, _tokens, (Units("a:0 norm:0 b:1", 8, reason="mean", line="x.pow(2).mean("),)),
     Case(

@@ -74,6 +74,61 @@ def rounded_quotient(h: Tensor, b: nn.Linear) -> Tensor:
     return b(torch.div(h * 10, h.shape[-1], rounding_mode="floor"))
 
 
+class computed_by_float(nn.Module):
+    """int(width * 0.5): the integer keeps its source on the way through a float that is exact, and ties both halves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(6, 8)
+        self.b = nn.Linear(4, 7)
+        self.c = nn.Linear(7, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        return self.c(self.b(x[:, : int(x.shape[1] * 0.5)]).relu())
+
+
+class squares_of_patches(nn.Module):
+    """Four patches become one, by sizes that go through floats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 6, 1)
+        self.b = nn.Linear(24, 5)
+
+    def forward(self, x: Tensor, scale: float = 0.5) -> Tensor:
+        x = self.a(x).permute(0, 3, 2, 1)
+        batch, width, height, channels = x.size()
+        x = x.reshape(batch, width, int(height * scale), int(channels / scale)).permute(0, 2, 1, 3)
+        return self.b(
+            x.reshape(batch, int(height * scale), int(width * scale), int(channels / (scale**2))).permute(0, 2, 1, 3)
+        )
+
+
+class third_by_float(nn.Module):
+    """int(width / 3), and by two numbers in turn: only whole thirds fit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(6, 12)
+        self.b = nn.Linear(4, 7)
+        self.c = nn.Linear(7, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        first, second, third = x.split(int(x.shape[1] * 0.5 / 1.5), dim=1)
+        return self.c(self.b(first * second + third).relu())
+
+
+class third_that_rounds(third_by_float):
+    """0.3333 is no third: the integer says nothing about other widths."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        first, second, third = x.split(int(x.shape[1] * 0.33333333333 + 0.5), dim=1)
+        return self.c(self.b(first * second + third).relu())
+
+
 class measured_and_thrown_away(nn.Module):
     """Only the size of the first result is used."""
 
@@ -159,6 +214,13 @@ def turned(turn: Callable[[Tensor, Tensor, Tensor], Tensor], *groups: Units) -> 
 
 NUMBER = "its size is used as a number"
 WIDTH = "a:0 b:1"
+
+
+def _counted(members: str, units: int) -> Units:
+    """A group whose size goes through a float and comes out whole: whether the float is read too, nobody can tell."""
+    return Units(members, units, reason=NUMBER, line="int(", cautious=True)
+
+
 CASES = [
     hidden(divided_by_elements, Units(WIDTH, 8)),
     hidden(filled_with_width, Units(WIDTH, 8, reason=NUMBER, line="torch.full")),
@@ -171,6 +233,15 @@ CASES = [
     hidden(noise, Units(WIDTH, 8, reason="random numbers are drawn anew", line="torch.randn"), train=False),
     hidden(squared_and_divided, Units(WIDTH, 8)),
     hidden(rounded_quotient, Units(WIDTH, 8, reason=NUMBER, line="rounding_mode")),
+    Case(computed_by_float, images(4, 6), (_counted("a:0 b:1", 4), _counted("a:0", 4), Units("b:0 c:1", 7))),
+    Case(squares_of_patches, images(2, 3, 4, 4), (_counted("a:0 b:1", 6),)),
+    Case(third_by_float, images(4, 6), (_counted("a:0 b:1", 4), Units("b:0 c:1", 7))),
+    Case(
+        third_that_rounds,
+        images(4, 6),
+        (Units("b:0 c:1", 7),),
+        (Frozen("a:0", "literal", "0.33333333333"),),
+    ),
     Case(measured_and_thrown_away, images(3, 6), (Units(WIDTH, 8),)),
     Case(quotient_of_units, images(3, 6), (Units(WIDTH, 8),)),
     Case(largest_of_bag, lambda: torch.randint(0, 9, (3, 4)), (Units("words:1 head:1", 8),)),

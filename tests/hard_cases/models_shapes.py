@@ -363,7 +363,7 @@ CASES = (
     Case(roll_everything, _pixels, _b_free, (Frozen("a:0", "roll", "x.roll(3)"),)),
     Case(index_select_channels, _pixels, _b_free, (Frozen("a:0", "index_select", "x.index_select(1"),)),
     Case(index_channels_by_list, _pixels, _b_free, (Frozen("a:0", "index", "x[:, [7"),)),
-    Case(strided_channels, _pixels, _b_free, (Frozen("a:0", "slice", "x[:, ::2]"),)),
+    Case(strided_channels, _pixels, (Units("a:0 b:1", 4), *_b_free), (Frozen("a:0", "step 2", "x[:, ::2]"),)),
     Case(sorted_channels, _pixels, _b_free, (Frozen("a:0", "sort", "x.sort(dim=1)"),)),
     Case(cumulated_channels, _pixels, _b_free, (Frozen("a:0", "cumsum", "x.cumsum(1)"),)),
     Case(asks_one_for_its_shape, _pixels, (Units("a:0 b:1", 8), *_b_free)),

@@ -188,20 +188,6 @@ class literal_heads(nn.Module):
         return self.c(self.b(h).relu())
 
 
-class computed_by_float(nn.Module):
-    """int(width * 0.5): what the integer has to do with the width is lost on the way through a float."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a = nn.Linear(6, 8)
-        self.b = nn.Linear(4, 7)
-        self.c = nn.Linear(7, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.a(x)
-        return self.c(self.b(x[:, : int(x.shape[1] * 0.5)]).relu())
-
-
 class number_of_size(nn.Module):
     """A width as a number in a tensor: removal is not exact unless the number is put right."""
 
@@ -351,7 +337,6 @@ CASES = (
     Case(squeezed, _rows, (Units("a:0", 2, guarded=True), Units("b:0 c:1", 8))),
     Case(squeezed_three, _rows, (Units("a:0", 4), Units("b:0 c:1", 8))),
     Case(literal_heads, _rows, (_last,), (Frozen("a:0", "literal", "view(x.shape[0], 3, 4)"),)),
-    Case(computed_by_float, _rows, (_last,), (Frozen("a:0", "rounded", "int(x.shape[1] * 0.5)"),)),
     Case(
         number_of_size,
         _rows,

@@ -132,7 +132,7 @@ class RepairFinder:
 
     def behind(self, wanted: ScaleRepair, size: Ratio) -> Repair | None:
         """The repair behind the op that reads the operand: its result is wrong by the power `-wanted.power`."""
-        search = Downstream(self.modules)
+        search = Downstream(self.modules, self.producer)
         for twin in self._turns(wanted):
             search.errors.update({result.index: -wanted.power for result in twin.operand.reader.results()})
         if not search.follow(self.consumers, self.positions, self.outputs):

@@ -7,8 +7,9 @@ the mean, where x goes on to other readers, but it can behind it: in `eps` and i
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -16,6 +17,7 @@ from torch_pruning.graph.regions import MOVING
 from torch_pruning.trace.program import Call, Value
 
 _SAME = frozenset(["relu", "neg", "abs", "dropout", "leaky_relu", "expand", "expand_as", "broadcast_to", *MOVING])
+_RESHAPING = frozenset(["view", "reshape", "flatten", "unsqueeze", "squeeze", "permute", "transpose"])
 _POWERS = {"sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0, "square": 2.0}
 
 
@@ -29,6 +31,7 @@ class Downstream:
     """
 
     modules: Mapping[str, nn.Module]
+    producer: Mapping[int, tuple[Call, int]]
     errors: dict[int, float] = field(default_factory=dict)
     weights: dict[str, tuple[Value, float]] = field(default_factory=dict)
     attribute: tuple[str, str] | None = None
@@ -55,7 +58,7 @@ class Downstream:
                     for reader in consumers.get(result.index, []):
                         heapq.heappush(ahead, (positions[id(reader)], reader))
         everywhere = all(
-            self.taken[name] == set(map(id, consumers[value.index])) for name, (value, _) in self.weights.items()
+            self.taken[name] == set(map(id, _readers(value, consumers))) for name, (value, _) in self.weights.items()
         )
         return everywhere and not any(index in outputs for index in self.errors)
 
@@ -74,6 +77,8 @@ class Downstream:
             return self._set(call, error * second)
         if base in ("mul", "multiply"):
             return self._product(call, consumers)
+        if base == "addcmul":  # bias + weight * x: a weight has to take up what is wrong with x
+            return not error and "value" not in call.kwargs and self._taken_up(call, call.args[1:3], consumers)
         if base in ("div", "divide", "true_divide"):
             return self._set(call, error - (self.errors.get(second.index, 0.0) if isinstance(second, Value) else 0.0))
         if base == "add" and isinstance(second, float):
@@ -89,15 +94,25 @@ class Downstream:
 
     def _product(self, call: Call, consumers: Mapping[int, list[Call]]) -> bool:
         """A parameter as the other factor takes the error up; anything else passes it on."""
-        factors = [arg for arg in call.args[:2] if isinstance(arg, Value)]
-        error = sum(self.errors.get(factor.index, 0.0) for factor in factors)
-        for factor in factors:
-            if factor.kind == "state" and self._weight(call, factor, -error, consumers):
-                return True  # what a scaled parameter gives is right again
-        return self._set(call, error)
+        if self._taken_up(call, call.args[:2], consumers):
+            return True  # what a scaled parameter gives is right again
+        return self._set(call, self._error(call.args[:2]))
+
+    def _taken_up(self, call: Call, factors: Sequence[Any], consumers: Mapping[int, list[Call]]) -> bool:
+        weights = (self._parameter(factor) for factor in factors if isinstance(factor, Value))
+        return any(self._weight(call, weight, -self._error(factors), consumers) for weight in weights)
+
+    def _error(self, factors: Sequence[Any]) -> float:
+        return sum(self.errors.get(factor.index, 0.0) for factor in factors if isinstance(factor, Value))
+
+    def _parameter(self, value: Value) -> Value:
+        """What a value is another shape of: `weight.view(1, -1, 1, 1)` -> weight."""
+        while value.index in self.producer and _reshapes(self.producer[value.index][0]):
+            value = self.producer[value.index][0].args[0]
+        return value
 
     def _weight(self, call: Call, weight: Value, power: float, consumers: Mapping[int, list[Call]]) -> bool:
-        if weight.kind != "state" or len({str(reader.where) for reader in consumers.get(weight.index, [])}) != 1:
+        if weight.kind != "state" or len({str(reader.where) for reader in _readers(weight, consumers)}) != 1:
             return False
         if self.weights.setdefault(weight.name, (weight, power))[1] != power:
             return False
@@ -116,3 +131,15 @@ class Downstream:
             return False
         self.attribute, self.attribute_power = found, error
         return True
+
+
+def _reshapes(call: Call) -> bool:
+    return call.op.split(".")[1] in _RESHAPING and not call.mutated
+
+
+def _readers(value: Value, consumers: Mapping[int, list[Call]]) -> list[Call]:
+    """The calls that read a value, in whatever shape."""
+    found: list[Call] = []
+    for call in consumers.get(value.index, []):
+        found += _readers(call.results()[0], consumers) if _reshapes(call) else [call]
+    return found

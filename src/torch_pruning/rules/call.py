@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from torch_pruning.axes import expression as ax
 from torch_pruning.axes.expression import Axis, Fixed, Free, Reason
-from torch_pruning.axes.sizes import Expression, TracedFloat, TracedInt, expression_of
+from torch_pruning.axes.sizes import Expression
+from torch_pruning.axes.traced import TracedFloat, TracedInt, expression_of
 from torch_pruning.axes.unify import split_concat, split_product, unify
 from torch_pruning.errors import RuleError
 from torch_pruning.rules.facts import (

@@ -6,7 +6,8 @@ from itertools import pairwise
 from typing import Any
 
 from torch_pruning.axes.expression import Axis, Fixed, concat
-from torch_pruning.axes.sizes import Expression, Operation, expression_of
+from torch_pruning.axes.sizes import Expression, Operation
+from torch_pruning.axes.traced import expression_of
 from torch_pruning.rules.call import OpCall
 from torch_pruning.rules.facts import Outcome
 from torch_pruning.rules.laws import NOWHERE, Each
@@ -187,9 +188,7 @@ def slice_(op: OpCall) -> Outcome:
     else:
         start, stop, step = op.get("start", 0), op.get("end", axis.size), op.get("step", 1)
     if step != 1:
-        if is_free(axis):
-            op.freeze(axis, f"strided slice with step {step}")
-        return op.outcome(_with(x, dim, Fixed(op.output_shapes[0][dim])), zero=x)
+        return op.outcome(_with(x, dim, _strided(op, axis, start, stop, step)), zero=x)
     first = max(0, start + axis.size) if start < 0 else min(start, axis.size)
     last = max(0, stop + axis.size) if stop < 0 else min(stop, axis.size)
     last = max(first, last)
@@ -202,6 +201,17 @@ def slice_(op: OpCall) -> Outcome:
         if last < axis.size:
             _edge(op, stop_source, stop, concat((before, middle)), after)
     return op.outcome(_with(x, dim, middle), zero=x)
+
+
+def _strided(op: OpCall, axis: Axis, start: int, stop: int, step: int) -> Axis:
+    """[A * 2!] at 0, 2, ... or 1, 3, ... up to the end -> [A]; other slices with a step count positions."""
+    size = axis.size // step
+    if axis.size % step or not 0 <= start < step or stop < axis.size or not is_free(axis):
+        op.freeze(axis, f"strided slice with step {step}")
+        return Fixed(len(range(*slice(start, stop, step).indices(axis.size))))
+    outer, inner = op.split(axis, size, "strided slice")
+    op.freeze(inner, f"strided slice with step {step}")
+    return outer
 
 
 def _with(x: Operand, dim: int, axis: Axis) -> tuple[Axis, ...]:

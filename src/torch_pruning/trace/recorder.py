@@ -14,7 +14,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from torch_pruning.axes.sizes import DimensionSource, Expression, TracedInt, expression_of
+from torch_pruning.axes.sizes import DimensionSource, Expression
+from torch_pruning.axes.traced import TracedInt, expression_of
 from torch_pruning.trace.customized import customized_layer
 from torch_pruning.trace.memo import Memo
 from torch_pruning.trace.on_fakes import run_op

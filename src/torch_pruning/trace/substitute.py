@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from torch_pruning.axes.sizes import AttributeSource, SizeLog, TracedInt
+from torch_pruning.axes.sizes import AttributeSource
+from torch_pruning.axes.traced import SizeLog, TracedInt
 
 # What nn.Module itself keeps in `__dict__`; integers and tensors of the user are never there.
 _INTERNAL = frozenset(nn.Module().__dict__) | {"_parameters", "_buffers", "_modules"}

@@ -75,6 +75,10 @@ CASES = [
     case("slice, everything", lambda m: m.x[:, 0:9], x=(3, 5)),
     case("slice, step", lambda m: m.x[:, ::2], x=(3, 6)),
     case("slice, step with a start", lambda m: m.x[:, 1::3], x=(3, 7)),
+    case("slice, step up to a literal", lambda m: m.x[:, 1:6:2], x=(3, 6)),
+    case("slice, step up to the middle", lambda m: m.x[:, 0:4:2], x=(3, 8)),
+    case("slice, step from the back", lambda m: m.x[:, -5::2], x=(3, 6)),
+    case("slice, step with a late start", lambda m: m.x[:, 2::2], x=(3, 8)),
     case(
         "slice, two dims",
         lambda m: m.x[m.a :, m.b :],
