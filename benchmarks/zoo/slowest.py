@@ -1,4 +1,4 @@
-"""results/zoo/slowest.csv: the models whose traces took longest in the sweep, traced again, each in a fresh process.
+"""results/zoo/slowest.csv: the models with long traces in the sweep or many ops, traced again, each in a fresh process.
 
     python benchmarks/zoo/slowest.py [ZOO ...]
 
@@ -17,12 +17,15 @@ import warnings
 from coverage import RESULTS, Row, Table, tables
 
 COLUMNS = ["zoo", "model", "ops", "runs", "first_s", "again_s"]
-CANDIDATES = 14  # of which ten are shown: sweeps run beside other work, so their order is a rough one
+CANDIDATES = 8  # by either measure; ten are shown
 
 
 def candidates(table: Table) -> list[Row]:
-    """The rows with the longest traces, as the sweep saw them."""
-    return sorted((row for row in table.ran if row["trace_s"]), key=lambda row: -float(row["trace_s"]))[:CANDIDATES]
+    """The rows with the longest traces, as the sweep saw them beside other work, and those with the most ops."""
+    rows = [row for row in table.ran if row["trace_s"]]
+    slow = sorted(rows, key=lambda row: -float(row["trace_s"]))[:CANDIDATES]
+    large = sorted(rows, key=lambda row: -int(row["ops"]))[:CANDIDATES]
+    return [*slow, *(row for row in large if row not in slow)]
 
 
 def timed(zoo: str, model: str) -> Row:
