@@ -190,6 +190,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "esm": {"vocab_size": 33, "pad_token_id": 1},
     "falcon_h1": _MAMBA2 | {"mamba_d_ssm": 64},
     "fun_asr_nano": {"adaptor_config": {"intermediate_size": 8}},
+    "glmasr": {"audio_config": {"intermediate_size": 128}},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_layers": 2},
     "granite_speech": {"window_size": 10},
     "granite_speech_plus": {"window_size": 10},

@@ -79,6 +79,21 @@ def _conditioned(model: nn.Module, inputs: Inputs) -> Any:
     return model(input_features=sounds, decoder_input_ids=inputs["decoder_input_ids"])
 
 
+def _drawn(model: nn.Module, inputs: Inputs) -> Any:
+    """A token of an image after others, an image of tokens, and tokens of an image, as when it generates."""
+    core = getattr(model, "model", model)
+    pixels = core.vqmodel.quantize.quant_state_dims
+    tokens = torch.arange(pixels[0] * pixels[1]).expand(BATCH, -1) % core.vqmodel.config.num_embeddings
+    hidden = core.language_model(inputs_embeds=core.generation_aligner(core.generation_embeddings(tokens)))
+    image = core.vqmodel.decode(tokens)
+    return core.generation_head(hidden.last_hidden_state), image, core.vqmodel.encode(inputs["pixel_values"])[0]
+
+
+def _drawn_of_codes(model: nn.Module, inputs: Inputs) -> Any:
+    """An image of its codes, as when it generates."""
+    return getattr(model, "model", model).vqmodel.decode(torch.arange(64).reshape(1, 8, 8).expand(BATCH, -1, -1) % 8)
+
+
 def _heard(model: nn.Module, inputs: Inputs) -> Any:
     """One more moment of sound after a prompt, as when it generates, and how its loss is weighted in training."""
     out = model(**inputs)
@@ -96,9 +111,15 @@ FURTHER: dict[str, Callable[[Any, Inputs], Inputs]] = {
     "gradium_phonon_tts": _prompted_by_sound("audio_prompt_dim"),
     "higgs_audio_v2": _with_audio_codes,
     "pocket_tts": _prompted_by_sound("latent_dim"),
+    "sam3_lite_text": lambda _, given: {"input_boxes": torch.rand(BATCH, 2, 4) / 2 + 0.2},
     "sam3": lambda _, given: {"input_boxes": torch.rand(BATCH, 2, 4) / 2 + 0.2},
     "trocr": lambda config, _: {
         "encoder_hidden_states": torch.randn(BATCH, 6, config.cross_attention_hidden_size or config.d_model)
+    },
+    "visual_bert": lambda config, _: {
+        "visual_embeds": torch.randn(BATCH, 4, config.visual_embedding_dim),
+        "visual_attention_mask": torch.ones(BATCH, 4, dtype=torch.long),
+        "visual_token_type_ids": torch.ones(BATCH, 4, dtype=torch.long),
     },
     "whisper": lambda config, given: (
         {} if "input_features" in given else {"encoder_outputs": (torch.randn(BATCH, 6, config.d_model),)}
@@ -106,7 +127,9 @@ FURTHER: dict[str, Callable[[Any, Inputs], Inputs]] = {
     "xlnet": _last_word_asked,
 }
 _CALLS: dict[str, Callable[[nn.Module, Any], Any]] = dict.fromkeys(_DETECTORS, _without_loss) | {
+    "emu3": _drawn_of_codes,
     "gradium_phonon_tts/head": _heard,
+    "janus": _drawn,
     "pocket_tts/head": _heard,
     "pop2piano": _conditioned,
 }
