@@ -81,10 +81,11 @@ def prune(task: Task, model: nn.Module, method: Method, keep: float, criteria: d
         plan = shortest(model, task, keep, method)
         plan.exec()
         return plan
-    if method.importance not in criteria:
-        criteria[method.importance] = criterion(task, method.importance)
     options: dict[str, Any] = {"ignore": task.ignore, **task.budget(keep), **method.plan}
-    importance = criteria[method.importance]
+    key = f"{method.importance} {options['ignore']}"
+    if key not in criteria:
+        criteria[key] = criterion(task, method.importance, options["ignore"])
+    importance = criteria[key]
     plan = tp.plan(model, task.example, importance=importance, scope=method.scope, **options)
     if isinstance(importance, Remembered):
         importance.criterion = None
@@ -101,10 +102,10 @@ def shortest(model: nn.Module, task: Task, keep: float, method: Method) -> tp.Pl
     return tp.plan(model, task.example, depth=count, calibration=task.calibration[:2], **method.plan)
 
 
-def criterion(task: Task, name: str) -> Any:
+def criterion(task: Task, name: str, ignore: Sequence[str]) -> Any:
     """The criterion of this name, that has seen the calibration inputs if it needs to. Its scores are for any copy."""
     if name == "reconstruction":
-        options = {"example_inputs": task.example, "ignore": task.ignore}
+        options = {"example_inputs": task.example, "ignore": ignore}
         return Remembered(tp.recovery.ReconstructionScore(task.model, task.calibration, **options))
     if name not in OBSERVED:
         return name

@@ -102,16 +102,20 @@ def perplexity(model: nn.Module, tokens: Tensor) -> float:
 
 # ---------------------------------------------------------------- methods
 
-# The residual width and the lanes of queries and keys, which all layers share, stay unless a method says otherwise.
-IGNORED = ("model.embed_tokens.*", "*.q_proj.*", "*.k_proj.*")
-SOLVE = {"layers": "consumers", "strengths": (1e-3, 1e-2, 1e-1)}
+# The hidden widths of the feed-forward nets go. The residual width and the head dims of queries and keys, which all
+# layers share, stay, and those of the values unless a method says otherwise.
+SHARED = ("model.embed_tokens.*", "*.q_proj.*", "*.k_proj.*")
+IGNORED = (*SHARED, "*.v_proj.*")
+SOLVE = {"layers": "consumers", "strengths": (1e-3, 1e-2, 1e-1, 1.0)}
 METHODS = {
     "magnitude": Method(),
     "block influence (whole layers)": Method(depth=True),
     "wanda": Method("wanda"),
     "fluctuation, mean": Method("fluctuation", recovery="mean"),
     "wanda, least squares": Method("wanda", recovery="least_squares", solve=SOLVE),
-    "ours": Method("reconstruction", "cost", "least_squares", solve=SOLVE),
+    "ours": Method("reconstruction", recovery="least_squares", solve=SOLVE),
+    "ours, by cost": Method("reconstruction", "cost", "least_squares", solve=SOLVE),
+    "ours, values too": Method("reconstruction", recovery="least_squares", plan={"ignore": SHARED}, solve=SOLVE),
 }
 
 
@@ -130,8 +134,8 @@ def load(options: argparse.Namespace) -> Task:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sequences", type=int, default=32, help="for calibration")
-    parser.add_argument("--tested", type=int, default=12, help="sequences of the test text")
+    parser.add_argument("--sequences", type=int, default=64, help="for calibration")
+    parser.add_argument("--tested", type=int, default=24, help="sequences of the test text")
 
 
 if __name__ == "__main__":
