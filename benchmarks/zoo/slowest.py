@@ -13,6 +13,7 @@ import multiprocessing
 import sys
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 
 from coverage import RESULTS, Row, Table, tables
 
@@ -59,12 +60,18 @@ def main() -> None:
     if asked and path.exists():
         with path.open(newline="") as file:
             kept = [row for row in csv.DictReader(file) if row["zoo"] not in asked]
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        found = pool.starmap(timed, [pair for pair in chosen if not asked or pair[0] in asked], chunksize=1)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows([*kept, *found])
+    for zoo, model in chosen:
+        if asked and zoo not in asked:
+            continue
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            try:
+                kept.append(pool.submit(timed, zoo, model).result())
+            except (MemoryError, RuntimeError) as error:  # too large for this machine, next to others
+                print(f"{model}: {type(error).__name__}: {error}"[:200], file=sys.stderr)
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(kept)
 
 
 if __name__ == "__main__":
