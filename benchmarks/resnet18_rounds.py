@@ -1,8 +1,8 @@
 """Parameters and accuracy of ResNet-18, pruned in rounds, as a table: what examples/prune_resnet18_cifar10.py printed.
 
     run="python examples/prune_resnet18_cifar10.py --data fashion-mnist --bfloat16 --batch_size 128 --limit 20000"
-    { $run --mode train --total_epochs 3 --step_size 2
-      for round in 1 2 3 4 5; do $run --mode prune --round $round --total_epochs 2 --step_size 1 --lr 0.05; done
+    { $run --mode train --total_epochs 3 --step_size 2 --lr 0.03
+      for round in 1 2 3 4 5; do $run --mode prune --round $round --total_epochs 2 --step_size 1 --lr 0.02; done
     } | tee rounds.log
     python benchmarks/resnet18_rounds.py rounds.log
 
