@@ -54,15 +54,15 @@ def timed(zoo: str, model: str) -> Row:
 
 def main() -> None:
     path = RESULTS / "slowest.csv"
-    chosen = [(table.zoo, row["model"]) for table in tables() for row in candidates(table)]
     asked = sys.argv[1:]
+    chosen = [
+        (table.zoo, row["model"]) for table in tables() if not asked or table.zoo in asked for row in candidates(table)
+    ]
     kept: list[Row] = []
     if asked and path.exists():
         with path.open(newline="") as file:
             kept = [row for row in csv.DictReader(file) if row["zoo"] not in asked]
     for zoo, model in chosen:
-        if asked and zoo not in asked:
-            continue
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             try:
                 kept.append(pool.submit(timed, zoo, model).result())

@@ -25,7 +25,7 @@ from torch_pruning.axes.sizes import (
 )
 from torch_pruning.graph.counts import counted, size_under
 from torch_pruning.graph.infer import Inferred, axes_of
-from torch_pruning.trace.program import Guard
+from torch_pruning.trace.program import Guard, Program, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +153,22 @@ def _of_kernels(inferred: Inferred) -> Iterator[Guard]:
     for fact in inferred.facts.divisible:
         rest = Operation("%", DimensionSource(fact.value, fact.dim), fact.divisor)
         yield Guard("==", rest, 0, True, fact.where)
-    values = inferred.program.values
+    rows = _even_rows(inferred.program) if inferred.facts.even_strides else {}
     for even in inferred.facts.even_strides:
-        value = values[even.value]
-        # Rows of every tensor whose memory this one looks into: its strides are multiples of their lengths.
-        for whole in values[: even.value + 1]:
-            if whole.storage == value.storage and whole.strides[-1:] == (1,) and whole.shape[-1] % 2 == 0:
+        # Of every tensor whose memory this one looks into: its strides are multiples of their lengths.
+        for whole in rows.get(inferred.program.values[even.value].storage, ()):
+            if whole.index <= even.value:
                 rest = Operation("%", DimensionSource(whole.index, len(whole.shape) - 1), 2)
                 yield Guard("==", rest, 0, True, even.where)
+
+
+def _even_rows(program: Program) -> dict[int, list[Value]]:
+    """{memory: tensors in it whose rows lie side by side and have an even length}"""
+    found: dict[int, list[Value]] = {}
+    for value in program.values:
+        if value.strides[-1:] == (1,) and value.shape[-1] % 2 == 0:
+            found.setdefault(value.storage, []).append(value)
+    return found
 
 
 def _axes(guard: Guard, inferred: Inferred, of_state: StateAxes, definitions: Definitions) -> list[Free]:
