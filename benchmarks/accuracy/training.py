@@ -77,7 +77,7 @@ class Recipe:
     batch: int = 128
 
 
-DENSE_STEPS = {"resnet20": 1000, "vgg": 1000, "mobilenet": 600, "vit": 800}
+DENSE_STEPS = {"resnet20": 1000, "vgg": 1000, "mobilenet": 600, "vit": 3000}
 DENSE_RATE = 0.1
 
 

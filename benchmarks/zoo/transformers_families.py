@@ -382,6 +382,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "pe_video_encoder": _PE_VIDEO,
     "qwen3_asr_encoder": {"n_window": 50, "n_window_infer": 800},
     "seggpt": {"image_size": [128, 64]},
+    "phi4_multimodal": {"audio_config": {"depthwise_separable_out_channel": 32, "ext_pw_out_channel": 32}},
     "zoedepth": _FOUR_LEVELS,
     "encodec": {"num_filters": 4},
     "gemma3n_vision": {"model_args": {"channel_multiplier": 0.125}},

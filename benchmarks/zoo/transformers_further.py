@@ -49,6 +49,25 @@ def _with_audio_codes(config: Any, given: Inputs) -> Inputs:
     }
 
 
+def _seen_and_heard(config: Any, given: Inputs) -> Inputs:
+    """An image of one tile beside its overview, and a sound, at places for them among the words."""
+    vision, audio = config.vision_config, config.audio_config
+    side = vision.image_size // vision.patch_size
+    rows = side // 2  # of pooled patches, each of which ends in a place of its own
+    places = 2 * rows * (rows + 1) + 1
+    words = torch.full((BATCH, places + _PLACES + 2), 10)
+    words[:, 1 : 1 + _PLACES] = audio.audio_token_id
+    words[:, -1 - places : -1] = vision.image_token_id
+    return {
+        "input_ids": words,
+        "audio_input_features": torch.randn(BATCH, 8 * audio.time_reduction, audio.input_size),
+        "audio_embed_sizes": torch.tensor([_PLACES] * BATCH),
+        "image_pixel_values": torch.randn(BATCH, 2, 3, vision.image_size, vision.image_size),
+        "image_sizes": torch.tensor([[vision.crop_size] * 2] * BATCH),
+        "image_attention_mask": torch.ones(BATCH, 2, side, side),
+    }
+
+
 def _last_word_asked(config: Any, given: Inputs) -> Inputs:
     """Which words are to be predicted, seen by none, in two segments."""
     words = given["input_ids"]
@@ -110,6 +129,7 @@ FURTHER: dict[str, Callable[[Any, Inputs], Inputs]] = {
     **dict.fromkeys(_DETECTORS, _objects),
     "gradium_phonon_tts": _prompted_by_sound("audio_prompt_dim"),
     "higgs_audio_v2": _with_audio_codes,
+    "phi4_multimodal": _seen_and_heard,
     "pocket_tts": _prompted_by_sound("latent_dim"),
     "sam3_lite_text": lambda _, given: {"input_boxes": torch.rand(BATCH, 2, 4) / 2 + 0.2},
     "sam3": lambda _, given: {"input_boxes": torch.rand(BATCH, 2, 4) / 2 + 0.2},

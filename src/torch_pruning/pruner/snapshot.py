@@ -6,14 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from torch_pruning.graph.graph import Graph
 from torch_pruning.planning.tensors import assign
-from torch_pruning.trace.substitute import named_tensors
-
-# Registries of a module that a shallow copy of its attributes would share with it.
-_REGISTRIES = ("_parameters", "_buffers", "_modules")
+from torch_pruning.trace.substitute import Dictionaries, named_tensors
 
 
 class Snapshot:
@@ -25,7 +22,8 @@ class Snapshot:
 
     def __init__(self, graph: Graph, optimizers: Iterable[Any] = ()) -> None:
         self.graph = graph
-        self.modules = [(module, type(module), _attributes(module)) for module in graph.model.modules()]
+        self.classes = [(module, type(module)) for module in graph.model.modules()]
+        self.attributes = Dictionaries.of(graph.model.modules())
         self.tensors = [(tensor, _copy(tensor), _gradient(tensor)) for _, tensor in named_tensors(graph.model)]
         self.optimizers = [(optimizer, _state(optimizer), _settings(optimizer)) for optimizer in optimizers]
         axes = {axis for cluster in graph.clusters for axis in cluster.axes}.union(graph.group_of)
@@ -38,10 +36,9 @@ class Snapshot:
 
     def restore(self) -> None:
         """Everything as it was when the snapshot was taken."""
-        for module, cls, attributes in self.modules:
+        for module, cls in self.classes:
             module.__class__ = cls
-            module.__dict__.clear()
-            module.__dict__.update(_copied(attributes))
+        self.attributes.restore()
         for tensor, data, gradient in self.tensors:
             assign(tensor, _copy(data), None if gradient is None else _copy(gradient))
         for optimizer, state, settings in self.optimizers:
@@ -60,14 +57,6 @@ class Snapshot:
             group.members = members
         self.graph.constraints.attribute_values.clear()
         self.graph.constraints.attribute_values.update(self.attribute_values)
-
-
-def _attributes(module: nn.Module) -> dict[str, Any]:
-    return _copied(module.__dict__)
-
-
-def _copied(attributes: dict[str, Any]) -> dict[str, Any]:
-    return {name: dict(item) if name in _REGISTRIES else item for name, item in attributes.items()}
 
 
 def _copy(tensor: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from types import FunctionType, MethodType, ModuleType
@@ -26,11 +26,20 @@ _OPAQUE = (
 
 
 @dataclass(slots=True)
-class Snapshot:
-    """Module dictionaries as they were; `restore` puts back the same objects."""
+class Dictionaries:
+    """Dictionaries as they were; `restore` puts the same objects back into them, any number of times."""
 
     entries: list[tuple[dict[Any, Any], dict[Any, Any]]] = field(default_factory=list)
-    training: list[tuple[nn.Module, bool]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, modules: Iterable[nn.Module]) -> Dictionaries:
+        """What stands on these modules."""
+        found = cls()
+        for module in modules:
+            found.save(module.__dict__)
+            for registry in _registries(module):
+                found.save(registry)
+        return found
 
     def save(self, dictionary: dict[Any, Any]) -> None:
         self.entries.append((dictionary, dict(dictionary)))
@@ -59,6 +68,14 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         for key, item in list(module.__dict__.items()):
             if key not in _INTERNAL and _kind(item) not in ("opaque", "integer"):
                 yield from _tensors_within(item, path, (("attribute", key),), seen)
+
+
+def _registries(module: nn.Module) -> list[dict[Any, Any]]:
+    """The dictionaries that every module has: parameters, buffers, submodules and hooks.
+
+    A forward pass may install hooks and note on the module that it has; one must not go without the other.
+    """
+    return [item for key, item in module.__dict__.items() if key in _INTERNAL and isinstance(item, dict)]
 
 
 def _tensors_within(item: Any, path: str, steps: tuple[Any, ...], seen: set[int]) -> Iterator[tuple[str, torch.Tensor]]:
@@ -115,21 +132,16 @@ def substituted(
 
     `attributes` then receives the source and value of every integer found.
     """
-    snapshot = Snapshot()
+    modules = list(model.named_modules(remove_duplicate=True))
+    before = Dictionaries.of(module for _, module in modules)
     try:
-        walk = _Walk(replace_tensor, log, attributes, snapshot)
-        modules = list(model.named_modules(remove_duplicate=True))
-        for _, module in modules:
-            snapshot.save(module.__dict__)
-            for container in (module._parameters, module._buffers, module._modules):
-                if isinstance(container, dict):
-                    snapshot.save(container)
+        walk = _Walk(replace_tensor, log, attributes, before)
         for path, module in modules:
             if not isinstance(module, torch.jit.ScriptModule):
                 walk.module(path, module)
         yield
     finally:
-        snapshot.restore()
+        before.restore()
 
 
 @dataclass(slots=True)
@@ -137,7 +149,7 @@ class _Walk:
     replace_tensor: Callable[[str, torch.Tensor], torch.Tensor]
     log: SizeLog | None
     attributes: dict[AttributeSource, int]
-    snapshot: Snapshot
+    before: Dictionaries
     tensors: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     copies: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     class_integers: dict[type, list[tuple[str, int]]] = field(default_factory=dict)
@@ -205,7 +217,7 @@ class _Walk:
     def _object(self, item: Any, path: str, steps: tuple[Any, ...], depth: int) -> None:
         """A config object or dataclass: its integers are replaced in place, and put back afterwards."""
         self.copies[id(item)] = (item, item)
-        self.snapshot.save(vars(item))
+        self.before.save(vars(item))
         for step, child in _children(item, "object"):
             vars(item)[step[1]] = self._item(child, path, (*steps, step), depth + 1)
 
