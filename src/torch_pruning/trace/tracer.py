@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from torch_pruning.trace.caches import caches_forgotten
 from torch_pruning.trace.collector import collector_paused
+from torch_pruning.trace.compiled import other_ways
 from torch_pruning.trace.customized import CustomizedLayers
 from torch_pruning.trace.mathematics import math_sees_sizes
 from torch_pruning.trace.memo import Memo
@@ -261,9 +262,13 @@ def _fast_path_off() -> Iterator[None]:
 
 
 def trace_modes(model: nn.Module, example: Example, modes: Sequence[str] = ("eval", "train")) -> list[Program]:
-    """One program per mode. Training mode is tried with a doubled batch too, and left out if the model refuses it."""
+    """One program per mode, and one of the code as it would be compiled where that may be another.
+
+    Training mode is tried with a doubled batch too, and left out if the model refuses it.
+    """
     memo = Memo()
     programs = [trace(model, example, modes[0], memo)]
+    programs += other_ways(programs[0], lambda: trace(model, example, modes[0], memo))
     for mode in modes[1:]:
         try:
             programs.append(trace(model, example, mode, memo))
