@@ -122,6 +122,30 @@ def _heard(model: nn.Module, inputs: Inputs) -> Any:
     return out.logits, model.denormalize_latents(sound), model.loss_weighting(times, times)
 
 
+def _sound(samples: int) -> Tensor:
+    return torch.sin(torch.arange(BATCH * samples) / 3.0).view(BATCH, 1, samples)
+
+
+def _through_codec(model: nn.Module, inputs: Inputs) -> Any:
+    """A sound in and out of the codec, as before and after it generates."""
+    return model(**inputs).logits, model.codec_model(_sound(3840)).audio_values
+
+
+def _spoken(model: nn.Module, inputs: Inputs) -> Any:
+    """The codes of one frame after a text, as when it generates, and a sound through the codec."""
+    hidden = model.backbone_model(inputs_embeds=model.embed_text_tokens(inputs["input_ids"])).last_hidden_state
+    codes = torch.ones(BATCH, _PLACES, dtype=torch.long)
+    frame = model.depth_decoder(codes, backbone_last_hidden_state=hidden[:, -1]).logits
+    return frame, model.codec_model(_sound(3840)).audio_values
+
+
+def _voiced(model: nn.Module, inputs: Inputs) -> Any:
+    """Units of sound in a voice, as when it generates."""
+    units = torch.arange(8).expand(BATCH, -1)
+    voice = torch.ones(BATCH, 1, dtype=torch.long)
+    return model.vocoder(units, voice, voice)[0]
+
+
 _DETECTORS = ("rt_detr", "rt_detr_v2", "d_fine", "deimv2", "pp_doclayout_v2", "pp_doclayout_v3")
 
 # What the call is given beside what the first one was.
@@ -147,9 +171,13 @@ FURTHER: dict[str, Callable[[Any, Inputs], Inputs]] = {
     "xlnet": _last_word_asked,
 }
 _CALLS: dict[str, Callable[[nn.Module, Any], Any]] = dict.fromkeys(_DETECTORS, _without_loss) | {
+    "csm": _spoken,
     "emu3": _drawn_of_codes,
     "gradium_phonon_tts/head": _heard,
     "janus": _drawn,
+    "kyutai_speech_to_text/head": _through_codec,
     "pocket_tts/head": _heard,
     "pop2piano": _conditioned,
+    "seamless_m4t/base": _voiced,
+    "seamless_m4t_v2/base": _voiced,
 }
