@@ -289,6 +289,55 @@ def test_obdc(case: Architecture) -> None:
     assert_scores(criterion(group, ModelTensors(model)), table(case, increase))
 
 
+@without_recurrence
+@pytest.mark.parametrize("per_position", [False, True], ids=["samples", "positions"])
+def test_fisher(case: Architecture, per_position: bool) -> None:
+    model = case.model()
+    _, group = case.found(model)
+    criterion = importance.FisherImportance("joint", None, True, None, per_position)
+    with criterion.observe(model), felt(model) as calls:
+        for seed in range(BATCHES):
+            (model(case.batch(seed, size=seed + 2)).sin()).sum().backward()
+
+    def information(lane: int, unit: int) -> Tensor:
+        which, layers = ("read", case.reads(lane, unit)) if case.reads(lane, unit) else ("made", case.makes(lane, unit))
+        squares, known = torch.zeros((), dtype=torch.float64), set()
+        for layer, ids in layers:
+            for x, gradient in calls[which, layer]:
+                if id(x) not in known:  # one that several layers read counts once
+                    known.add(id(x))
+                    by_channel = (x * gradient[0]).detach().movedim(1 if x.dim() == 4 else -1, 0)
+                    derivative = by_channel.reshape(len(by_channel), len(x), -1)[ids]  # (channels, samples, positions)
+                    squares += (derivative.square() if per_position else derivative.sum(2).square()).sum()
+        return squares / 2
+
+    assert_scores(criterion(group, ModelTensors(model)), table(case, information))
+
+
+@contextmanager
+def felt(model: nn.Module) -> Iterator[dict[tuple[str, str], list[tuple[Tensor, list[Tensor]]]]]:
+    """What each layer read and made, with [the gradient there], once it has come; no gradient, no entry."""
+    calls: dict[tuple[str, str], list[tuple[Tensor, list[Tensor]]]] = {}
+    handles = []
+
+    def take(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            for key, x in (("read", inputs[0]), ("made", output)):
+                entries = calls.setdefault((key, name), [])
+                if x.requires_grad:
+                    entries.append((x, []))
+                    x.register_hook(entries[-1][1].append)
+
+        return hook
+
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            handles.append(module.register_forward_hook(take(name)))
+    yield calls
+    for handle in handles:
+        handle.remove()
+
+
 def _kronecker(layer: nn.Module, calls: list[Any]) -> tuple[Tensor, Tensor]:
     """w_r A w_r^T S_rr / 2 of every row and tr(S w_j A_jj w_j^T) / 2 of every column, with the whole of A and S."""
     weight = layer.weight.detach()

@@ -21,7 +21,10 @@ from torch_pruning.importance.statistics import vector_of
 
 pytestmark = pytest.mark.models
 
-NEEDING_DATA = ["taylor", "taylor_multivariate", "hessian", "obdc", "activation", "apoz", "wanda", "fluctuation"]
+NEEDING_DATA = [
+    *("taylor", "taylor_multivariate", "hessian", "fisher", "obdc"),
+    *("activation", "apoz", "wanda", "fluctuation"),
+]
 each = pytest.mark.parametrize("name", NEEDING_DATA)
 
 

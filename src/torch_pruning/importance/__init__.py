@@ -3,6 +3,7 @@
 from torch_pruning.importance.activation import (
     ActivationImportance,
     APoZImportance,
+    FisherImportance,
     FluctuationImportance,
     WandaImportance,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "BNScaleImportance",
     "Criterion",
     "FPGMImportance",
+    "FisherImportance",
     "FluctuationImportance",
     "FunctionImportance",
     "GroupHessianImportance",

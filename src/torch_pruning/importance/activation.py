@@ -13,21 +13,23 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from torch_pruning.importance.criterion import Criterion, added
+from torch_pruning.importance.criterion import TARGET_TYPES, Criterion, Types, added
 from torch_pruning.importance.observation import Observer
+from torch_pruning.importance.reductions import Normalizer
 from torch_pruning.importance.shares import Share, spread
-from torch_pruning.importance.statistics import ABSOLUTE, MOMENTS, NONZERO, vector_of
+from torch_pruning.importance.statistics import ABSOLUTE, GATES, GATES_APART, MOMENTS, NONZERO, vector_of
 
 
 class _OfActivations(Observer, Criterion):
     """What criteria of activations share: which members count, and their statistics as vectors."""
 
-    kind: ClassVar[str]
+    kind: str
+    watched: ClassVar[str] = "a loop over model(batch)"
 
     def select(self, shares: list[Share], where: str) -> list[Share]:
         read = [share for share in shares if self.reads(share) is not None]
         made = [share for share in shares if self.makes(share) is not None]
-        return self.with_statistics(read or made, where, "a loop over model(batch)")
+        return self.with_statistics(read or made, where, self.watched)
 
     def reads(self, share: Share) -> Tensor | None:
         """The statistic of what is contracted with the share's dimension: a number for each position."""
@@ -79,6 +81,36 @@ class APoZImportance(ActivationImportance):
     needs = frozenset((NONZERO,))
 
 
+class FisherImportance(_OfActivations):
+    """What the loss would lose: score(u) = sum over samples of (sum over positions of x_u dL/dx_u)^2 / 2.
+
+    That is the Fisher information of a factor on the unit, where the loss is that of each sample alone (dim 0 of what
+    is passed through the model; sums over samples, not means). `per_position` takes a factor for each pixel or token:
+    less noise where every position has a loss of its own, as in language models. An activation that several weights
+    read counts once, and units that are read at several places, as those of a residual stream, have the sum.
+
+    Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018, eq. 8; Liu et al., "Group
+    Fisher Pruning for Practical Network Compression", 2021.
+    """
+
+    needs = frozenset((GATES,))
+    watched = "a loss.backward()"
+
+    def __init__(
+        self,
+        group_reduction: str | None = "mean",
+        normalizer: Normalizer = "mean",
+        bias: bool = False,
+        target_types: Types | None = TARGET_TYPES,
+        per_position: bool = False,
+    ) -> None:
+        super().__init__(group_reduction, normalizer, bias, target_types)
+        self.kind = GATES_APART if per_position else GATES
+
+    def score(self, shares: Sequence[Share]) -> Tensor:
+        return added([share.positions(self.seen(share)) for share in shares]) / 2
+
+
 class WandaImportance(_OfActivations):
     """Weights times the size of what they read: score(u) = sum over its entries of |w_ij| * ||x_j||_2.
 
@@ -91,7 +123,7 @@ class WandaImportance(_OfActivations):
 
     def select(self, shares: list[Share], where: str) -> list[Share]:
         known = [share for share in shares if self._norms(share) is not None]
-        return self.with_statistics(known, where, "a loop over model(batch)")
+        return self.with_statistics(known, where, self.watched)
 
     def score(self, shares: Sequence[Share]) -> Tensor:
         return added([share.sums(self._weighted(share)) for share in shares])

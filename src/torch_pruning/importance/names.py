@@ -15,6 +15,7 @@ from torch_pruning.graph.groups import Group
 from torch_pruning.importance.activation import (
     ActivationImportance,
     APoZImportance,
+    FisherImportance,
     FluctuationImportance,
     WandaImportance,
 )
@@ -47,6 +48,7 @@ _NAMES: dict[str, Callable[[], Criterion]] = {
     "taylor": lambda: TaylorImportance(**_OF_LOSS),
     "taylor_multivariate": lambda: TaylorImportance(multivariable=True, **_OF_LOSS),
     "hessian": lambda: HessianImportance(**_OF_LOSS),
+    "fisher": lambda: FisherImportance(**_OF_LOSS),
     "obdc": lambda: OBDCImportance(**_OF_LOSS),
     "activation": lambda: ActivationImportance(**_WHOLE),
     "apoz": lambda: APoZImportance(**_OF_LOSS),

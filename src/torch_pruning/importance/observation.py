@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from torch_pruning.errors import ImportanceError
 from torch_pruning.importance.shares import Share
-from torch_pruning.importance.statistics import KRONECKER, OF_ACTIVATIONS, OF_GRADIENTS, Statistics
+from torch_pruning.importance.statistics import GATES, KRONECKER, OF_ACTIVATIONS, OF_GRADIENTS, Statistics
 from torch_pruning.importance.uses import UseMode
 from torch_pruning.trace.substitute import named_tensors
 
@@ -81,7 +81,7 @@ def observe(model: nn.Module, *criteria: Observer) -> Iterator[tuple[Any, ...]]:
     with ExitStack() as stack:
         if statistics.kinds & OF_GRADIENTS:
             stack.enter_context(_gradients(model, statistics))
-        if statistics.kinds & (OF_ACTIVATIONS | {KRONECKER}):
+        if statistics.kinds & (OF_ACTIVATIONS | {GATES, KRONECKER}):
             stack.enter_context(UseMode(dict(named_tensors(model)), statistics))
         yield criteria
     for criterion in criteria:

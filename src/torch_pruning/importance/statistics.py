@@ -18,6 +18,8 @@ SQUARED_GRADIENT = "squared gradient"  # of each parameter: the sum of their squ
 ABSOLUTE = "absolute"  # of each channel of an activation: the mean of |x|
 NONZERO = "nonzero"  # ... the share of x != 0
 MOMENTS = "moments"  # ... mean and sum of squared deviations
+GATES = "gates"  # ... the sum over samples of the squared derivative of the loss by a factor on the channel
+GATES_APART = "gates apart"  # ... the same, of one factor for each position
 KRONECKER = "kronecker"  # of each weight of a layer: second moments of what it reads, and of gradients of what it makes
 
 OF_GRADIENTS = frozenset((GRADIENT, SQUARED_GRADIENT))
@@ -38,6 +40,8 @@ class Channels:
     nonzero: Tensor | None = None  # how many are not 0
     mean: Tensor | None = None
     deviations: Tensor | None = None  # sum of (x - mean)^2
+    gates: Tensor | None = None  # sum over samples of (sum over positions of x dL/dx)^2
+    gates_apart: Tensor | None = None  # sum over samples and positions of (x dL/dx)^2
 
     def update(self, x: Tensor, dim: int) -> None:
         """Take in an activation whose channels lie on `dim`."""
@@ -54,6 +58,18 @@ class Channels:
             self._merge_moments(x, rest, rows)
         self.rows += rows
 
+    def update_gates(self, x: Tensor, gradient: Tensor, dim: int) -> None:
+        """Take in an activation and the gradient of the loss there; samples lie on dim 0."""
+        products = (widened(x) * widened(gradient)).movedim(dim, -1)
+        samples = len(products) if products.dim() > 1 else 1
+        by_sample = products.reshape(samples, -1, products.shape[-1])
+        self.gates = _plus(self.gates, by_sample.sum(1).square().sum(0))
+        self.gates_apart = _plus(self.gates_apart, by_sample.square().sum((0, 1)))
+
+    def knows(self, kind: str) -> bool:
+        """Whether anything was seen that `take` could give."""
+        return self.gates is not None if kind in (GATES, GATES_APART) else self.rows > 0
+
     def _merge_moments(self, x: Tensor, rest: list[int], rows: int) -> None:
         """Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances",
         1979."""
@@ -68,7 +84,12 @@ class Channels:
         self.deviations = self.deviations + deviations + difference.square() * (self.rows * rows / total)
 
     def take(self, kind: str) -> Tensor:
-        """ABSOLUTE: mean |x|. NONZERO: share of x != 0. "square": sum of x^2. "variance": with rows - 1 below."""
+        """ABSOLUTE: mean |x|. NONZERO: share of x != 0. "square": sum of x^2. "variance": with rows - 1 below.
+        GATES, GATES_APART: the sums."""
+        if kind in (GATES, GATES_APART):
+            found = self.gates if kind == GATES else self.gates_apart
+            assert found is not None
+            return found
         if kind == ABSOLUTE:
             assert self.absolute is not None
             return self.absolute / self.rows
@@ -157,7 +178,7 @@ def vector_of(kept: _OfPlaces, tensor: str, dim: int, size: int, kind: str) -> T
 
     None where nothing was seen. Positions that nothing was seen of, beside others that were, are 0.
     """
-    seen = {start: channels for start, channels in kept.get((tensor, dim), {}).items() if channels.rows}
+    seen = {start: channels for start, channels in kept.get((tensor, dim), {}).items() if channels.knows(kind)}
     if not seen:
         return None
     end = max(start + channels.size for start, channels in seen.items())

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+from torch.utils.weak import WeakIdKeyDictionary
 
 from torch_pruning.importance.factors import Contraction, Geometry, Product, observe_product
 from torch_pruning.importance.sources import Sources
-from torch_pruning.importance.statistics import KRONECKER, OF_ACTIVATIONS, Statistics
+from torch_pruning.importance.statistics import GATES, KRONECKER, OF_ACTIVATIONS, Channels, Statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,8 @@ class UseMode(TorchFunctionMode):
         self.sources = Sources(tensors)
         self.statistics = statistics
         self.active = False
+        self._handles: list[RemovableHandle] = []  # of hooks on tensors that outlive the run
+        self._felt: dict[int, Any] = {}  # activations by what they are kept in
 
     def __enter__(self) -> UseMode:
         self.active = True
@@ -209,6 +213,9 @@ class UseMode(TorchFunctionMode):
     def __exit__(self, *exception: Any) -> None:
         super().__exit__(*exception)
         self.active = False
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -218,7 +225,8 @@ class UseMode(TorchFunctionMode):
         out = func(*args, **kwargs)
         use = _USES.get(func)
         if use is not None:
-            if KRONECKER in self.statistics.kinds and isinstance(out, Tensor) and out._is_view() and out.requires_grad:
+            backward = self.statistics.kinds & {GATES, KRONECKER}
+            if backward and isinstance(out, Tensor) and out._is_view() and out.requires_grad:
                 # A linear layer's result may be a view, and torch drops the hooks of a view that is changed in place.
                 out = out.clone()
             with torch.no_grad():
@@ -236,18 +244,45 @@ class UseMode(TorchFunctionMode):
                 for signals, kept in ((use.reads, statistics.reads), (use.makes, statistics.makes)):
                     for signal in signals:
                         self._see(signal, kept)
+        if GATES in statistics.kinds:
+            for signals, kept in ((use.reads, statistics.reads), (use.makes, statistics.makes)):
+                for signal in signals:
+                    self._feel(signal, kept)
         if KRONECKER in statistics.kinds and use.product is not None:
             origin = self.sources.find(use.product.of.weight)
             if origin is not None:
                 observe_product(use.product, origin, statistics, lambda: self.active)
 
     def _see(self, signal: Signal, kept: Any) -> None:
+        channels = self._channels(signal, kept)
+        if channels is not None:
+            channels.update(signal.activation, signal.along)
+
+    def _feel(self, signal: Signal, kept: Any) -> None:
+        """Wait for the gradient of an activation. One that several weights read is taken in once."""
+        x = signal.activation
+        felt = self._felt.setdefault(id(kept), WeakIdKeyDictionary())
+        channels = self._channels(signal, kept) if x.requires_grad and x not in felt else None
+        if channels is None:
+            return
+        felt[x] = True
+        seen, along = x.detach(), signal.along  # not the activation itself, which holds the hook
+
+        def arrived(gradient: Tensor) -> None:
+            if self.active:
+                channels.update_gates(seen, gradient, along)
+
+        handle = x.register_hook(arrived)
+        if x.is_leaf:
+            self._handles.append(handle)
+
+    def _channels(self, signal: Signal, kept: Any) -> Channels | None:
+        """The statistics that an activation belongs to."""
         origin = self.sources.find(signal.weight)
         place = None if origin is None else origin.places[signal.dim]
-        if place is not None and signal.activation.is_floating_point():
-            self.statistics.channels(kept, place, signal.weight.shape[signal.dim]).update(
-                signal.activation, signal.along
-            )
+        if place is None or not signal.activation.is_floating_point():
+            return None
+        return self.statistics.channels(kept, place, signal.weight.shape[signal.dim])
 
 
 class _Inside:
