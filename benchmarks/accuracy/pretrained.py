@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import torch_pruning as tp
 
@@ -48,7 +48,8 @@ class Method:
 @dataclass(frozen=True, slots=True)
 class Task:
     """A dense network and what is done with it: `budget` turns the share to keep into what `tp.plan` takes,
-    `measure` gives the figures of a network; `ignore` stays in every plan that says nothing else."""
+    `measure` gives the figures of a network; `ignore` stays in every plan that says nothing else; `loss` of a batch,
+    without labels, is the sum of what criteria take the gradients of."""
 
     model: nn.Module
     example: Any
@@ -56,6 +57,7 @@ class Task:
     measure: Callable[[nn.Module], dict[str, float]]
     budget: Callable[[float], dict[str, float]]
     ignore: Sequence[str] = ()
+    loss: Callable[[nn.Module, Any], Tensor] | None = None
 
 
 def folder(package: str, command: str, *others: str) -> Path:
@@ -107,6 +109,12 @@ def criterion(task: Task, name: str, ignore: Sequence[str]) -> Any:
     if name == "reconstruction":
         options = {"example_inputs": task.example, "ignore": ignore}
         return Remembered(tp.recovery.ReconstructionScore(task.model, task.calibration, **options))
+    if name == "fisher" and task.loss is not None:
+        with tp.importance.FisherImportance("joint", None, True, None, per_position=True).observe(task.model) as fisher:
+            for batch in task.calibration:
+                task.loss(task.model, batch).backward()
+                task.model.zero_grad()
+        return fisher
     if name not in OBSERVED:
         return name
     with tp.importance.criterion(name).observe(task.model) as found, torch.no_grad():

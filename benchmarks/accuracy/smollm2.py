@@ -93,11 +93,15 @@ def sequences(texts: Iterator[str], tokenizer: Any, count: int, stride: int = 7)
 
 @torch.inference_mode()
 def perplexity(model: nn.Module, tokens: Tensor) -> float:
-    losses = []
-    for batch in tokens.split(4):
-        logits = model(input_ids=batch).logits[:, :-1].flatten(0, 1)
-        losses.append(nn.functional.cross_entropy(logits, batch[:, 1:].flatten(), reduction="sum"))
-    return math.exp(float(sum(losses)) / (len(tokens) * (TOKENS - 1)))
+    total = sum(float(loss(model, {"input_ids": batch})) for batch in tokens.split(4))
+    return math.exp(total / (len(tokens) * (TOKENS - 1)))
+
+
+def loss(model: nn.Module, batch: dict[str, Any]) -> Tensor:
+    """Of the text itself, which needs no labels: the sum over all tokens."""
+    tokens = batch["input_ids"]
+    logits = model(**batch).logits[:, :-1].flatten(0, 1)
+    return nn.functional.cross_entropy(logits, tokens[:, 1:].flatten(), reduction="sum")
 
 
 # ---------------------------------------------------------------- methods
@@ -113,6 +117,8 @@ METHODS = {
     "wanda": Method("wanda"),
     "fluctuation, mean": Method("fluctuation", recovery="mean"),
     "wanda, least squares": Method("wanda", recovery="least_squares", solve=SOLVE),
+    "fisher": Method("fisher", "global"),
+    "fisher, least squares": Method("fisher", "global", "least_squares", solve=SOLVE),
     "ours": Method("reconstruction", recovery="least_squares", solve=SOLVE),
     "ours, by cost": Method("reconstruction", "cost", "least_squares", solve=SOLVE),
     "ours, values too": Method("reconstruction", recovery="least_squares", plan={"ignore": SHARED}, solve=SOLVE),
@@ -130,6 +136,7 @@ def load(options: argparse.Namespace) -> Task:
         lambda network: {"perplexity": perplexity(network, test)},
         lambda keep: {"params": keep},
         IGNORED,
+        loss,
     )
 
 
