@@ -62,7 +62,7 @@ format: $(STAMP)  ## rewrite the sources in the common format
 bench: $(STAMP)  ## run the benchmarks
 	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
-ZOOS := $(addprefix zoo-,torchvision timm transformers diffusers ultralytics)
+ZOOS := $(addprefix zoo-,torchvision timm transformers diffusers ultralytics torchaudio torch_geometric)
 .PHONY: $(ZOOS)
 $(ZOOS): export OMP_NUM_THREADS := 1
 $(ZOOS): zoo-%: $(VENV)/.zoo  # ZOO_ARGS: further arguments, such as --executed-only

@@ -3,8 +3,9 @@
     python benchmarks/zoo/run.py ZOO [--models 'resnet*'] [--executed-only] [--limit SECONDS] [--export] [--out FILE]
     python benchmarks/zoo/run.py --render              # docs/coverage.md from the tables that are there
 
-ZOO is torchvision, timm, transformers, diffusers or ultralytics: the file ZOO_zoo.py beside this one. Models run in a
-worker process with limits of time and memory; it starts anew after a crash, a timeout, and every few models.
+ZOO is torchvision, timm, transformers, diffusers, ultralytics, torchaudio or torch_geometric: the file ZOO_zoo.py
+beside this one. Models run in a worker process with limits of time and memory; it starts anew after a crash, a timeout,
+and every few models.
 
 Per model, with random weights and without downloads: 40 % of the units of every exact group removed at random, values
 and parameter gradients compared in float64, in evaluation and training mode; then 40 % of every group, inexact ones

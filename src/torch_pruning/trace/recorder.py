@@ -93,7 +93,7 @@ class Recorder:
         """The current value of a tensor. One that appeared unseen (`p.data`) is the value it is a full view of."""
         value = self.of_tensor.get(id(tensor))
         # `p.data = q` changes a tensor unseen.
-        if value is not None and value.shape == tensor.shape and value.strides in ((), tensor.stride()):
+        if value is not None and value.shape == tensor.shape and _lies_alike(value, tensor):
             return value
         if tensor.layout == torch.strided:
             for candidate in reversed(self.by_storage.get(tensor.untyped_storage()._cdata, [])):
@@ -299,3 +299,8 @@ class FunctionMode(TorchFunctionMode):
             return func(*args, **kwargs)
         finally:
             self.recorder.recording = True
+
+
+def _lies_alike(value: Value, tensor: torch.Tensor) -> bool:
+    """Whether it has the same strides; sparse tensors have none to ask for."""
+    return not value.strides or value.strides == tensor.stride()
