@@ -11,18 +11,31 @@ from collections.abc import Callable, Iterator
 from unittest import mock
 
 import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from torch_pruning.trace.program import Program
 
 _ATTENTION = "aten.scaled_dot_product_attention.default"
 
 
-def other_ways(program: Program, trace: Callable[[], Program]) -> list[Program]:
-    """The program that `trace` gives as if compiled; none if the first one is alike, or the code cannot run so."""
-    if not any(call.op == _ATTENTION and call.kwargs.get("enable_gqa") for call in program.calls):
+def other_ways(program: Program, model: nn.Module, trace: Callable[[], Program]) -> list[Program]:
+    """The program that `trace` gives as if compiled; none if the first one is alike, or the code cannot run so.
+
+    Only the modules that hold such attention, and it itself, are told that they are compiled: others (experts, say) may
+    choose ops then that have nothing to do with it.
+    """
+    calls = [call for call in program.calls if call.op == _ATTENTION and call.kwargs.get("enable_gqa")]
+    if not calls:
         return []
+    paths = {call.where.module for call in calls}
+    told = {
+        id(module)
+        for path, module in model.named_modules()
+        if any(inner == path or not path or inner.startswith(f"{path}.") for inner in paths)
+    }
     try:
-        with _as_if_compiled():
+        with _as_if_compiled(told):
             found = trace()
     except Exception:
         return []
@@ -31,6 +44,21 @@ def other_ways(program: Program, trace: Callable[[], Program]) -> list[Program]:
 
 
 @contextlib.contextmanager
-def _as_if_compiled() -> Iterator[None]:
-    with mock.patch.multiple(torch.compiler, is_compiling=lambda: True, is_exporting=lambda: True):
+def _as_if_compiled(told: set[int]) -> Iterator[None]:
+    """`torch.compiler.is_compiling()` is true while the innermost module that runs is one of these."""
+    running: list[int] = []
+
+    def compiling() -> bool:
+        return bool(running) and running[-1] in told
+
+    with contextlib.ExitStack() as stack:
+        enter = register_module_forward_pre_hook(lambda module, _: running.append(id(module)))
+        stack.callback(enter.remove)
+        leave = register_module_forward_hook(lambda *_: _left(running), always_call=True)
+        stack.callback(leave.remove)
+        stack.enter_context(mock.patch.multiple(torch.compiler, is_compiling=compiling, is_exporting=compiling))
         yield
+
+
+def _left(running: list[int]) -> None:
+    running.pop()

@@ -268,7 +268,7 @@ def trace_modes(model: nn.Module, example: Example, modes: Sequence[str] = ("eva
     """
     memo = Memo()
     programs = [trace(model, example, modes[0], memo)]
-    programs += other_ways(programs[0], lambda: trace(model, example, modes[0], memo))
+    programs += other_ways(programs[0], model, lambda: trace(model, example, modes[0], memo))
     for mode in modes[1:]:
         try:
             programs.append(trace(model, example, mode, memo))
