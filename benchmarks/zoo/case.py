@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -37,6 +38,20 @@ class Case:
     executed: bool = True
     note: str = ""
     skip: str = ""
+
+
+# What makes a model, and what it is called with.
+Recipe = tuple[Callable[[], nn.Module], Callable[[], tuple[Any, ...]]]
+
+
+def tiny_cases(recipes: Mapping[str, Recipe]) -> list[Case]:
+    """One for each recipe; what stands before a comma in its name is the family."""
+
+    def build(name: str) -> Built:
+        make, inputs = recipes[name]
+        return Built(make().eval(), (Example(inputs()),))
+
+    return [Case(name, name.partition(",")[0], partial(build, name)) for name in recipes]
 
 
 class Zoo(Protocol):

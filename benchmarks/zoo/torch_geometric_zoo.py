@@ -1,18 +1,15 @@
-"""torch_geometric: its models on one small graph, and two layers of each of its convolutions."""
+"""torch_geometric: most of its models on one small graph, and two layers of most of its convolutions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import torch
 import torch_geometric.nn as geometric
-from case import Built, Case
+from case import Case, Recipe, tiny_cases
 from torch import Tensor, nn
-
-from torch_pruning.trace.tracer import Example
 
 PACKAGES = ("torch", "torch_geometric")
 
@@ -25,8 +22,8 @@ _PNA: dict[str, Any] = {
 _RELATIONS = 3
 
 
-def _x(width: int = IN) -> Tensor:
-    return torch.randn(NODES, width)
+def _x() -> Tensor:
+    return torch.randn(NODES, IN)
 
 
 def _edges() -> Tensor:
@@ -37,8 +34,9 @@ def _attributes() -> Tensor:
     return torch.rand(EDGES, EDGE)
 
 
-def _weights() -> Tensor:
-    return torch.rand(EDGES)
+def _one_graph() -> Tensor:
+    """Which graph of a batch each node belongs to."""
+    return torch.zeros(NODES, dtype=torch.long)
 
 
 def _kinds() -> Tensor:
@@ -52,8 +50,7 @@ def _mlp(*widths: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-# Models: (what makes one, what it is called with).
-MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Any, ...]]]] = {
+MODELS: dict[str, Recipe] = {
     "GCN": (lambda: geometric.GCN(IN, HIDDEN, 3, OUT), lambda: (_x(), _edges())),
     "GCN, batch norm": (lambda: geometric.GCN(IN, HIDDEN, 3, OUT, norm="batch"), lambda: (_x(), _edges())),
     "GCN, jumping": (lambda: geometric.GCN(IN, HIDDEN, 3, OUT, jk="cat"), lambda: (_x(), _edges())),
@@ -67,7 +64,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Any, ...]]]]
     "GraphUNet": (lambda: geometric.GraphUNet(IN, HIDDEN, OUT, 2), lambda: (_x(), _edges())),
     "AttentiveFP": (
         lambda: geometric.AttentiveFP(IN, HIDDEN, OUT, EDGE, 2, 2),
-        lambda: (_x(), _edges(), _attributes(), torch.zeros(NODES, dtype=torch.long)),
+        lambda: (_x(), _edges(), _attributes(), _one_graph()),
     ),
     "LINKX": (lambda: geometric.LINKX(NODES, IN, HIDDEN, OUT, 2), lambda: (_x(), _edges())),
     "LightGCN": (lambda: geometric.LightGCN(NODES, HIDDEN, 2), lambda: (_edges(),)),
@@ -75,15 +72,15 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Any, ...]]]]
     "PMLP": (lambda: geometric.PMLP(IN, HIDDEN, OUT, 3), lambda: (_x(), _edges())),
     "NeuralFingerprint": (
         lambda: geometric.NeuralFingerprint(IN, HIDDEN, OUT, 2),
-        lambda: (_x(), _edges(), torch.zeros(NODES, dtype=torch.long)),
+        lambda: (_x(), _edges(), _one_graph()),
     ),
     "SGFormer": (
         lambda: geometric.SGFormer(IN, HIDDEN, OUT),
-        lambda: (_x(), _edges(), torch.zeros(NODES, dtype=torch.long)),
+        lambda: (_x(), _edges(), _one_graph()),
     ),
     "Polynormer": (
         lambda: geometric.Polynormer(IN, HIDDEN, OUT),
-        lambda: (_x(), _edges(), torch.zeros(NODES, dtype=torch.long)),
+        lambda: (_x(), _edges(), _one_graph()),
     ),
     "SignedGCN": (lambda: geometric.SignedGCN(IN, HIDDEN, 2), lambda: (_x(), _edges(), _edges())),
     "GNNFF": (lambda: geometric.GNNFF(16, 16, 2), lambda: (torch.randint(1, 9, (6,)), torch.randn(6, 3))),
@@ -119,7 +116,7 @@ _MORE: dict[str, tuple[_Layer, Callable[[], tuple[Any, ...]]]] = {
     "TransformerConv, edges": (lambda i, o: geometric.TransformerConv(i, o, edge_dim=EDGE), lambda: (_attributes(),)),
     "GATConv, edges": (lambda i, o: geometric.GATConv(i, o, edge_dim=EDGE), lambda: (_attributes(),)),
     "GATv2Conv, edges": (lambda i, o: geometric.GATv2Conv(i, o, edge_dim=EDGE), lambda: (_attributes(),)),
-    "GCNConv, weights": (lambda i, o: geometric.GCNConv(i, o), lambda: (_weights(),)),
+    "GCNConv, weights": (lambda i, o: geometric.GCNConv(i, o), lambda: (torch.rand(EDGES),)),
     "GPSConv": (lambda i, o: geometric.GPSConv(i, geometric.GCNConv(i, i), heads=4), tuple),
     "AntiSymmetricConv": (lambda i, o: geometric.AntiSymmetricConv(i), tuple),
     "DirGNNConv": (lambda i, o: geometric.DirGNNConv(geometric.SAGEConv(i, o)), tuple),
@@ -160,23 +157,10 @@ class TwoLayers(nn.Module):
         return out
 
 
-def _model(name: str) -> Built:
-    make, inputs = MODELS[name]
-    return Built(make().eval(), (Example(inputs()),))
-
-
-def _plain(name: str) -> tuple[_Layer, Callable[[], tuple[Any, ...]]]:
-    layer: _Layer = getattr(geometric, name)
-    return layer, tuple
-
-
-def _layers(name: str) -> Built:
-    layer, more = _MORE[name] if name in _MORE else _plain(name)
-    model = TwoLayers(layer, name in _KEEPING).eval()
-    return Built(model, (Example((_x(), _edges(), *more())),))
+def _layers(name: str) -> Recipe:
+    layer, more = _MORE[name] if name in _MORE else (getattr(geometric, name), tuple)
+    return lambda: TwoLayers(layer, name in _KEEPING), lambda: (_x(), _edges(), *more())
 
 
 def cases() -> list[Case]:
-    models = [Case(name, name.partition(",")[0], partial(_model, name)) for name in MODELS]
-    layers = [Case(name, name.partition(",")[0], partial(_layers, name)) for name in (*_PLAIN, *_MORE)]
-    return models + layers
+    return tiny_cases(MODELS | {name: _layers(name) for name in (*_PLAIN, *_MORE)})

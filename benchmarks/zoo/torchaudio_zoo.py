@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 import torchaudio.models as audio
-from case import Built, Case
-from torch import Tensor, nn
-
-from torch_pruning.trace.tracer import Example
+from case import Case, Recipe, tiny_cases
+from torch import Tensor
 
 PACKAGES = ("torch", "torchaudio")
 
@@ -116,7 +112,7 @@ def _frames() -> tuple[Tensor, Tensor]:
     return torch.randn(2, 13, 16), _lengths(12, 12)
 
 
-MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Any, ...]]]] = {
+MODELS: dict[str, Recipe] = {
     "Wav2Letter": (lambda: audio.Wav2Letter(12, "mfcc", 13), lambda: (torch.randn(2, 13, 96),)),
     "DeepSpeech": (lambda: audio.DeepSpeech(16, 32, 10), lambda: (torch.randn(2, 1, 12, 16),)),
     "Conformer": (
@@ -145,10 +141,5 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Any, ...]]]]
 }
 
 
-def _build(name: str) -> Built:
-    make, inputs = MODELS[name]
-    return Built(make().eval(), (Example(inputs()),))
-
-
 def cases() -> list[Case]:
-    return [Case(name, name.partition(",")[0], partial(_build, name)) for name in MODELS]
+    return tiny_cases(MODELS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -85,24 +85,21 @@ def _biases_to_create(model: nn.Module, missing: Iterable[str]) -> dict[str, str
 
 def _write_numbers(model: nn.Module, numbers: Mapping[AttributeSource, Any], replaced: list[str]) -> None:
     """Classes first: a replaced layer has numbers of its own. Undone where one does not fit."""
-    converted: list[tuple[nn.Module, dict[str, Any]]] = []
+    converted: list[Callable[[], None]] = []
     writer = AttributeWriter(model)
     try:
         for path in replaced:
             module = model.get_submodule(path)
             if type(module) is nn.MultiheadAttention:
-                converted.append((module, dict(module.__dict__)))
-                FreeMultiheadAttention.convert(module)
+                converted.append(FreeMultiheadAttention.convert(module))
         present = _numbers(model)
         for source, value in numbers.items():
             if source in present and present[source] != value:
                 writer.write(source, value)
     except BaseException:
         writer.undo()
-        for module, entries in converted:
-            module.__class__ = nn.MultiheadAttention
-            module.__dict__.clear()
-            module.__dict__.update(entries)
+        for undo in converted:
+            undo()
         raise
 
 

@@ -171,21 +171,26 @@ def test_hessian_is_over_all_batches(case: Architecture) -> None:
 def seen(model: nn.Module) -> Iterator[dict[str, list[tuple[Tensor, Tensor, Tensor]]]]:
     """(input, output, gradient of the output) of every call of a layer, by the layer's name."""
     calls: dict[str, list[Any]] = {}
-    handles = []
 
-    def take(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            entry = [inputs[0].detach(), output, None]
-            calls.setdefault(name, []).append(entry)
-            if output.requires_grad:
-                output.register_hook(lambda grad: entry.__setitem__(2, grad))
+    def take(name: str, read: Tensor, made: Tensor) -> None:
+        entry = [read.detach(), made, None]
+        calls.setdefault(name, []).append(entry)
+        if made.requires_grad:
+            made.register_hook(lambda grad: entry.__setitem__(2, grad))
 
-        return hook
+    with layers_watched(model, take):
+        yield calls
 
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            handles.append(module.register_forward_hook(take(name)))
-    yield calls
+
+@contextmanager
+def layers_watched(model: nn.Module, take: Callable[[str, Tensor, Tensor], None]) -> Iterator[None]:
+    """Every call of a layer: `take` is given its name, what it reads and what it makes."""
+    handles = [
+        module.register_forward_hook(lambda _, inputs, output, name=name: take(name, inputs[0], output))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    ]
+    yield
     for handle in handles:
         handle.remove()
 
@@ -318,24 +323,16 @@ def test_fisher(case: Architecture, per_position: bool) -> None:
 def felt(model: nn.Module) -> Iterator[dict[tuple[str, str], list[tuple[Tensor, list[Tensor]]]]]:
     """What each layer read and made, with [the gradient there], once it has come; no gradient, no entry."""
     calls: dict[tuple[str, str], list[tuple[Tensor, list[Tensor]]]] = {}
-    handles = []
 
-    def take(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            for key, x in (("read", inputs[0]), ("made", output)):
-                entries = calls.setdefault((key, name), [])
-                if x.requires_grad:
-                    entries.append((x, []))
-                    x.register_hook(entries[-1][1].append)
+    def take(name: str, read: Tensor, made: Tensor) -> None:
+        for key, x in (("read", read), ("made", made)):
+            entries = calls.setdefault((key, name), [])
+            if x.requires_grad:
+                entries.append((x, []))
+                x.register_hook(entries[-1][1].append)
 
-        return hook
-
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            handles.append(module.register_forward_hook(take(name)))
-    yield calls
-    for handle in handles:
-        handle.remove()
+    with layers_watched(model, take):
+        yield calls
 
 
 def _kronecker(layer: nn.Module, calls: list[Any]) -> tuple[Tensor, Tensor]:

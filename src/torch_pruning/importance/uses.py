@@ -204,7 +204,9 @@ class UseMode(TorchFunctionMode):
         self.statistics = statistics
         self.active = False
         self._handles: list[RemovableHandle] = []  # of hooks on tensors that outlive the run
-        self._felt: dict[int, Any] = {}  # activations by what they are kept in
+        # Activations whose gradients are waited for, as what a weight reads and as what one makes.
+        self._read: Any = WeakIdKeyDictionary()
+        self._made: Any = WeakIdKeyDictionary()
 
     def __enter__(self) -> UseMode:
         self.active = True
@@ -239,34 +241,34 @@ class UseMode(TorchFunctionMode):
 
     def _take(self, use: Use) -> None:
         statistics = self.statistics
-        if statistics.kinds & OF_ACTIVATIONS:
-            with torch.no_grad():
-                for signals, kept in ((use.reads, statistics.reads), (use.makes, statistics.makes)):
-                    for signal in signals:
-                        self._see(signal, kept)
-        if GATES in statistics.kinds:
-            for signals, kept in ((use.reads, statistics.reads), (use.makes, statistics.makes)):
-                for signal in signals:
-                    self._feel(signal, kept)
+        if statistics.kinds & (OF_ACTIVATIONS | {GATES}):
+            for signal in use.reads:
+                self._see(signal, statistics.reads, self._read)
+            for signal in use.makes:
+                self._see(signal, statistics.makes, self._made)
         if KRONECKER in statistics.kinds and use.product is not None:
             origin = self.sources.find(use.product.of.weight)
             if origin is not None:
                 observe_product(use.product, origin, statistics, lambda: self.active)
 
-    def _see(self, signal: Signal, kept: Any) -> None:
-        channels = self._channels(signal, kept)
-        if channels is not None:
-            channels.update(signal.activation, signal.along)
-
-    def _feel(self, signal: Signal, kept: Any) -> None:
-        """Wait for the gradient of an activation. One that several weights read is taken in once."""
-        x = signal.activation
-        felt = self._felt.setdefault(id(kept), WeakIdKeyDictionary())
-        channels = self._channels(signal, kept) if x.requires_grad and x not in felt else None
-        if channels is None:
+    def _see(self, signal: Signal, kept: Any, felt: Any) -> None:
+        """Take in an activation, and its gradient when it comes; that of one that several weights read once."""
+        x, kinds = signal.activation, self.statistics.kinds
+        origin = self.sources.find(signal.weight)
+        place = None if origin is None else origin.places[signal.dim]
+        if place is None or not x.is_floating_point():
             return
-        felt[x] = True
-        seen, along = x.detach(), signal.along  # not the activation itself, which holds the hook
+        channels = self.statistics.channels(kept, place, signal.weight.shape[signal.dim])
+        if kinds & OF_ACTIVATIONS:
+            with torch.no_grad():
+                channels.update(x, signal.along)
+        if GATES in kinds and x.requires_grad and x not in felt:
+            felt[x] = True
+            self._feel(x, signal.along, channels)
+
+    def _feel(self, x: Tensor, along: int, channels: Channels) -> None:
+        """Wait for the gradient of an activation."""
+        seen = x.detach()  # not the activation itself, which holds the hook
 
         def arrived(gradient: Tensor) -> None:
             if self.active:
@@ -275,14 +277,6 @@ class UseMode(TorchFunctionMode):
         handle = x.register_hook(arrived)
         if x.is_leaf:
             self._handles.append(handle)
-
-    def _channels(self, signal: Signal, kept: Any) -> Channels | None:
-        """The statistics that an activation belongs to."""
-        origin = self.sources.find(signal.weight)
-        place = None if origin is None else origin.places[signal.dim]
-        if place is None or not signal.activation.is_floating_point():
-            return None
-        return self.statistics.channels(kept, place, signal.weight.shape[signal.dim])
 
 
 class _Inside:

@@ -6,11 +6,13 @@ stock layer to this one: the same object, parameter names and numbers, with `num
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from torch_pruning.trace.substitute import Dictionaries
 
 
 class FreeMultiheadAttention(nn.MultiheadAttention):
@@ -23,18 +25,26 @@ class FreeMultiheadAttention(nn.MultiheadAttention):
     scale: float
 
     @classmethod
-    def convert(cls, layer: nn.MultiheadAttention) -> None:
-        """Turn a stock layer into this class, in place. Numbers do not change.
+    def convert(cls, layer: nn.MultiheadAttention) -> Callable[[], None]:
+        """Turn a stock layer into this class, in place, and give what takes that back. Numbers do not change.
 
         Raises:
             TypeError: for a layer of another class, whose `forward` may do anything.
         """
         if type(layer) is not nn.MultiheadAttention:
             raise TypeError(f"only nn.MultiheadAttention itself can be converted, found {type(layer).__name__}")
+        before = Dictionaries()
+        before.save(layer.__dict__)
+
+        def undo() -> None:
+            layer.__class__ = nn.MultiheadAttention
+            before.restore()
+
         layer.scale = float(layer.head_dim) ** -0.5
         layer.__class__ = cls
         # Keeps the fused path of nn.TransformerEncoderLayer away, which assumes the stock sizes.
         layer._qkv_same_embed_dim = False
+        return undo
 
     def forward(
         self,

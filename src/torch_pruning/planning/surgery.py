@@ -39,7 +39,7 @@ class Surgery:
         self.swaps: list[_Swap] = []
         self.states: list[tuple[dict[Any, Any], Any, Any]] = []
         self.writer = AttributeWriter(model)
-        self.converted: list[tuple[nn.Module, dict[str, Any]]] = []
+        self.converted: list[Callable[[], None]] = []
         self.customized: list[CustomizedSurgery] = []
         self.biases: list[Callable[[], None]] = []
         self.shortening = None if plan.depth is None else Shortening(plan.depth, model, self.optimizers)
@@ -77,10 +77,8 @@ class Surgery:
             self.biases.pop()()
         for customized in reversed(self.customized):
             customized.undo()
-        for module, entries in reversed(self.converted):
-            module.__class__ = nn.MultiheadAttention
-            module.__dict__.clear()
-            module.__dict__.update(entries)
+        for undo in reversed(self.converted):
+            undo()
         for state, key, old in reversed(self.states):
             state[key] = old
         for swap in reversed(self.swaps):
@@ -91,8 +89,7 @@ class Surgery:
         for path in self.plan.replaced:
             module = self.model.get_submodule(path)
             if type(module) is nn.MultiheadAttention:
-                self.converted.append((module, dict(module.__dict__)))
-                FreeMultiheadAttention.convert(module)
+                self.converted.append(FreeMultiheadAttention.convert(module))
         for change in self.plan.changes:
             self.writer.write(change.source, change.new)
         for module, name, value in stock_attributes(self.model):

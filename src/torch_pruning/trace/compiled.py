@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from itertools import accumulate
+from typing import Any
 from unittest import mock
 
 import torch
@@ -28,14 +30,9 @@ def other_ways(program: Program, model: nn.Module, trace: Callable[[], Program])
     calls = [call for call in program.calls if call.op == _ATTENTION and call.kwargs.get("enable_gqa")]
     if not calls:
         return []
-    paths = {call.where.module for call in calls}
-    told = {
-        id(module)
-        for path, module in model.named_modules()
-        if any(inner == path or not path or inner.startswith(f"{path}.") for inner in paths)
-    }
+    holders = {holder for call in calls for holder in accumulate(call.where.module.split("."), "{}.{}".format)} | {""}
     try:
-        with _as_if_compiled(told):
+        with _as_if_compiled({id(module) for path, module in model.named_modules() if path in holders}):
             found = trace()
     except Exception:
         return []
@@ -51,14 +48,11 @@ def _as_if_compiled(told: set[int]) -> Iterator[None]:
     def compiling() -> bool:
         return bool(running) and running[-1] in told
 
+    def left(*_: Any) -> None:
+        running.pop()
+
     with contextlib.ExitStack() as stack:
-        enter = register_module_forward_pre_hook(lambda module, _: running.append(id(module)))
-        stack.callback(enter.remove)
-        leave = register_module_forward_hook(lambda *_: _left(running), always_call=True)
-        stack.callback(leave.remove)
+        stack.callback(register_module_forward_pre_hook(lambda module, _: running.append(id(module))).remove)
+        stack.callback(register_module_forward_hook(left, always_call=True).remove)
         stack.enter_context(mock.patch.multiple(torch.compiler, is_compiling=compiling, is_exporting=compiling))
         yield
-
-
-def _left(running: list[int]) -> None:
-    running.pop()

@@ -18,6 +18,9 @@ from torch_pruning.axes.traced import SizeLog, TracedInt
 
 # What nn.Module itself keeps in `__dict__`; integers and tensors of the user are never there.
 _INTERNAL = frozenset(nn.Module().__dict__) | {"_parameters", "_buffers", "_modules"}
+# The dictionaries among it: parameters, buffers, submodules and hooks.
+_REGISTRIES = [key for key, item in nn.Module().__dict__.items() if isinstance(item, dict)]
+_EMPTY: dict[Any, Any] = {}
 _MAX_DEPTH = 6
 _OPAQUE = (
     nn.Module, type, FunctionType, MethodType, ModuleType, enum.Enum, str, bytes, bool, float, complex, torch.Generator,
@@ -33,16 +36,21 @@ class Dictionaries:
 
     @classmethod
     def of(cls, modules: Iterable[nn.Module]) -> Dictionaries:
-        """What stands on these modules."""
+        """What stands on these modules, and what is registered there.
+
+        A forward pass may install hooks and note on the module that it has; one must not go without the other.
+        """
         found = cls()
         for module in modules:
-            found.save(module.__dict__)
-            for registry in _registries(module):
-                found.save(registry)
+            entries = module.__dict__
+            found.save(entries)
+            for key in _REGISTRIES:
+                if isinstance(registry := entries.get(key), dict):
+                    found.save(registry)
         return found
 
     def save(self, dictionary: dict[Any, Any]) -> None:
-        self.entries.append((dictionary, dict(dictionary)))
+        self.entries.append((dictionary, dict(dictionary) if dictionary else _EMPTY))
 
     def restore(self) -> None:
         for dictionary, before in self.entries:
@@ -68,14 +76,6 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         for key, item in list(module.__dict__.items()):
             if key not in _INTERNAL and _kind(item) not in ("opaque", "integer"):
                 yield from _tensors_within(item, path, (("attribute", key),), seen)
-
-
-def _registries(module: nn.Module) -> list[dict[Any, Any]]:
-    """The dictionaries that every module has: parameters, buffers, submodules and hooks.
-
-    A forward pass may install hooks and note on the module that it has; one must not go without the other.
-    """
-    return [item for key, item in module.__dict__.items() if key in _INTERNAL and isinstance(item, dict)]
 
 
 def _tensors_within(item: Any, path: str, steps: tuple[Any, ...], seen: set[int]) -> Iterator[tuple[str, torch.Tensor]]:
