@@ -34,21 +34,20 @@ OBSERVED = ("wanda", "fluctuation")  # criteria that must see the model run
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """`importance`, `scope` and further options as `tp.plan` takes them, `recovery` as `tp.prune` does, with options
+    """`importance` and `scope` as `tp.plan` takes them, `recovery` as `tp.prune` does, with options
     of `tp.recovery.execute`. With `depth`, whole blocks of the least influence go until the budget is met."""
 
     importance: str = "magnitude"
     scope: str = "local"
     recovery: str = "none"
     depth: bool = False
-    plan: Mapping[str, Any] = field(default_factory=dict)
     solve: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """A dense network and what is done with it: `budget` turns the share to keep into what `tp.plan` takes,
-    `measure` gives the figures of a network; `ignore` stays in every plan that says nothing else; `loss` of a batch,
+    `measure` gives the figures of a network; `ignore` stays in every plan; `loss` of a batch,
     without labels, is the sum of what criteria take the gradients of."""
 
     model: nn.Module
@@ -80,14 +79,13 @@ def folder(package: str, command: str, *others: str) -> Path:
 def prune(task: Task, model: nn.Module, method: Method, keep: float, criteria: dict[str, Any]) -> tp.Plan:
     """Prune a copy of the task's network to the share and recover, in place; returns the plan that was carried out."""
     if method.depth:
-        plan = shortest(model, task, keep, method)
+        plan = shortest(model, task, keep)
         plan.exec()
         return plan
-    options: dict[str, Any] = {"ignore": task.ignore, **task.budget(keep), **method.plan}
-    key = f"{method.importance} {options['ignore']}"
-    if key not in criteria:
-        criteria[key] = criterion(task, method.importance, options["ignore"])
-    importance = criteria[key]
+    if method.importance not in criteria:
+        criteria[method.importance] = criterion(task, method.importance)
+    importance = criteria[method.importance]
+    options: dict[str, Any] = {"ignore": task.ignore, **task.budget(keep)}
     plan = tp.plan(model, task.example, importance=importance, scope=method.scope, **options)
     if isinstance(importance, Remembered):
         importance.criterion = None
@@ -95,19 +93,19 @@ def prune(task: Task, model: nn.Module, method: Method, keep: float, criteria: d
     return plan
 
 
-def shortest(model: nn.Module, task: Task, keep: float, method: Method) -> tp.Plan:
+def shortest(model: nn.Module, task: Task, keep: float) -> tp.Plan:
     """The plan that takes out as few blocks of the least influence as meet a budget of parameters; blocks are alike."""
     whole = sum(parameter.numel() for parameter in model.parameters())
-    one = tp.plan(model, task.example, depth=1, block_importance="magnitude", **method.plan)
+    one = tp.plan(model, task.example, depth=1, block_importance="magnitude")
     count = math.ceil((whole - task.budget(keep)["params"] * whole) / (whole - one.after.parameters))
     # The influence of a block is a mean over tokens, for which a part of the calibration inputs is plenty.
-    return tp.plan(model, task.example, depth=count, calibration=task.calibration[:2], **method.plan)
+    return tp.plan(model, task.example, depth=count, calibration=task.calibration[:2])
 
 
-def criterion(task: Task, name: str, ignore: Sequence[str]) -> Any:
+def criterion(task: Task, name: str) -> Any:
     """The criterion of this name, that has seen the calibration inputs if it needs to. Its scores are for any copy."""
     if name == "reconstruction":
-        options = {"example_inputs": task.example, "ignore": ignore}
+        options = {"example_inputs": task.example, "ignore": task.ignore}
         return Remembered(tp.recovery.ReconstructionScore(task.model, task.calibration, **options))
     if name == "fisher" and task.loss is not None:
         with tp.importance.FisherImportance("joint", None, True, None, per_position=True).observe(task.model) as fisher:

@@ -106,10 +106,9 @@ def loss(model: nn.Module, batch: dict[str, Any]) -> Tensor:
 
 # ---------------------------------------------------------------- methods
 
-# The hidden widths of the feed-forward nets go. The residual width and the head dims of queries and keys, which all
-# layers share, stay, and those of the values unless a method says otherwise.
-SHARED = ("model.embed_tokens.*", "*.q_proj.*", "*.k_proj.*")
-IGNORED = (*SHARED, "*.v_proj.*")
+# The hidden widths of the feed-forward nets go. The residual width and the head dims, which all layers share, stay:
+# those of the values are, by the code, as many as those of queries and keys.
+IGNORED = ("model.embed_tokens.*", "*.q_proj.*", "*.k_proj.*", "*.v_proj.*")
 SOLVE = {"layers": "consumers", "strengths": (1e-3, 1e-2, 1e-1, 1.0)}
 METHODS = {
     "magnitude": Method(),
@@ -121,7 +120,6 @@ METHODS = {
     "fisher, least squares": Method("fisher", "global", "least_squares", solve=SOLVE),
     "ours": Method("reconstruction", recovery="least_squares", solve=SOLVE),
     "ours, by cost": Method("reconstruction", "cost", "least_squares", solve=SOLVE),
-    "ours, values too": Method("reconstruction", recovery="least_squares", plan={"ignore": SHARED}, solve=SOLVE),
 }
 
 
