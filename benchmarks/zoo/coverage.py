@@ -17,7 +17,7 @@ ZOOS = ["torchvision", "timm", "transformers", "diffusers", "ultralytics", "torc
 
 Row = dict[str, str]
 
-HEAD = """# Coverage: every model of seven zoos
+HEAD = """# Coverage: every model of five zoos, and some of two more
 
 Random weights, on the CPU, one thread. For each model that is *executed*: 40 % of the units of every exact group are
 removed at random, and values and parameter gradients are compared with the masked original in float64, in evaluation
@@ -33,7 +33,7 @@ short and, where any of it is executed, some of it is exact.
 
 A name without a row has not been measured yet. On 28 November 2026 the zoos had 121 (torchvision), 1,371 (timm),
 1,110 (transformers, a base model and a head of each family), 44 (diffusers) and 246 names (ultralytics). Of torchaudio
-there is each kind of model that it has, of torch_geometric most of its models and two layers of most convolutions.
+there is one model of most kinds that it has, of torch_geometric most of its models and two layers of most convolutions.
 
 The tables are made by `make zoo-torchvision`, `zoo-timm`, `zoo-transformers`, `zoo-diffusers`, `zoo-ultralytics`,
 `zoo-torchaudio`, `zoo-torch_geometric` and `python benchmarks/zoo/slowest.py`; this page is written from them by
