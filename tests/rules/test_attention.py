@@ -26,7 +26,7 @@ def test_pruned_attention_equals_the_masked_one(setting: Setting) -> None:
 @pytest.mark.parametrize("setting", SETTINGS, ids=repr)
 def test_heads_head_dims_and_widths_are_groups_of_their_own(setting: Setting) -> None:
     groups = {group.name: group.size for group in graph_of(setting).groups}
-    heads_named = setting.mask == "per head" or not setting.average
+    heads_named = not setting.average
     sizes = sorted([2, 6, *(() if heads_named else (3,)), *((6, 5, 4) if setting.key_widths else (6,))])
     assert sorted(groups.values()) == sizes
 

@@ -1,4 +1,4 @@
-"""Grouped queries: the way that code takes for a mask, and when it is exported, is traced too."""
+"""Grouped queries, and torch's own attention: the way of a mask, and of an export, is traced too."""
 
 import pytest
 import torch
@@ -63,6 +63,37 @@ def test_a_language_model_traced_without_a_mask_takes_one() -> None:
     assert model.model.layers[0].self_attn.num_key_value_groups == 2
     padded = model(torch.cat([torch.zeros_like(tokens[:, :1]), tokens], 1), attention_mask=_all_but_first(2, 6))
     torch.testing.assert_close(padded.logits[:, 1:], model(tokens).logits)
+
+
+class Pooling(nn.Module):
+    """A mask that hides nothing is left out, but when compiled; otherwise there is one for each head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Linear(8, 32)
+        self.attention = nn.MultiheadAttention(32, 8, batch_first=True)
+        self.down = nn.Linear(32, 4)
+        self.heads = 8
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = self.up(x)
+        hidden = None
+        if torch.compiler.is_compiling() or not mask.all():
+            hidden = ~mask[:, None, None].repeat(1, self.heads, x.shape[1], 1).flatten(0, 1)
+        return self.down(self.attention(x, x, x, attn_mask=hidden, need_weights=False)[0])
+
+
+def test_one_mask_for_each_head_that_is_left() -> None:
+    torch.manual_seed(0)
+    model = Pooling().eval()
+    x, seen = torch.randn(2, 5, 8), torch.ones(2, 5, dtype=torch.bool)
+    halved(model, (x, seen))
+    assert model.heads == model.attention.num_heads == 4
+    padded = torch.cat([x, torch.randn(2, 1, 8)], 1)
+    mask = torch.cat([seen, torch.zeros(2, 1, dtype=torch.bool)], 1)
+    torch.testing.assert_close(model(padded, mask)[:, :5], model(x, seen))
+    exported = torch.export.export(model, (x, seen), strict=False).module()
+    torch.testing.assert_close(exported(x, seen), model(x, seen))
 
 
 def _all_but_first(rows: int, columns: int) -> Tensor:

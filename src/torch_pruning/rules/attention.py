@@ -39,9 +39,14 @@ def multi_head_attention(op: OpCall) -> Outcome:
     for name in ("key_padding_mask", "attn_mask"):
         mask = op.arguments.get(name)
         if mask is not None:
-            op.freeze_all(mask, "attention mask")
             if name == "attn_mask" and mask.rank == 3:
-                op.freeze(head, "attention mask with a row per head")
+                samples, named = op.split(mask.axes[0], mask.axes[0].size // heads, "samples of an attention mask")
+                op.unify(named, head)
+                op.freeze(samples, "attention mask")
+                for axis in mask.axes[1:]:
+                    op.freeze(axis, "attention mask")
+            else:
+                op.freeze_all(mask, "attention mask")
     batched = query.rank == 3
     for operand in (query, key, value):
         for axis in operand.axes[:-1]:

@@ -1,7 +1,9 @@
 """The run that `torch.export` and `torch.compile` would see, where it may differ from the one that is traced.
 
 Code that calls attention with grouped queries (`enable_gqa`) does so where it can, and repeats keys and values
-elsewhere: for a mask, and always when it is compiled. How often is an integer on the module, which only that way reads.
+elsewhere: for a mask, and always when it is compiled. Code that calls `nn.MultiheadAttention` gives it no mask where
+that would hide nothing, and elsewhere, as when it is compiled, one for each head. How often is an integer on the
+module, which only that way reads.
 """
 
 from __future__ import annotations
@@ -27,10 +29,13 @@ def other_ways(program: Program, model: nn.Module, trace: Callable[[], Program])
     Only the modules that hold such attention, and it itself, are told that they are compiled: others (experts, say) may
     choose ops then that have nothing to do with it.
     """
-    calls = [call for call in program.calls if call.op == _ATTENTION and call.kwargs.get("enable_gqa")]
-    if not calls:
+    layers = [path for path, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)]
+    layers += [
+        call.where.module for call in program.calls if call.op == _ATTENTION and call.kwargs.get("enable_gqa")
+    ]
+    if not layers:
         return []
-    holders = {holder for call in calls for holder in accumulate(call.where.module.split("."), "{}.{}".format)} | {""}
+    holders = {holder for path in layers for holder in accumulate(path.split("."), "{}.{}".format)} | {""}
     try:
         with _as_if_compiled({id(module) for path, module in model.named_modules() if path in holders}):
             found = trace()
