@@ -30,9 +30,7 @@ def other_ways(program: Program, model: nn.Module, trace: Callable[[], Program])
     choose ops then that have nothing to do with it.
     """
     layers = [path for path, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)]
-    layers += [
-        call.where.module for call in program.calls if call.op == _ATTENTION and call.kwargs.get("enable_gqa")
-    ]
+    layers += [call.where.module for call in program.calls if call.op == _ATTENTION and call.kwargs.get("enable_gqa")]
     if not layers:
         return []
     holders = {holder for path in layers for holder in accumulate(path.split("."), "{}.{}".format)} | {""}
