@@ -83,8 +83,15 @@ class EndsEarly(nn.Module):
 
 
 def test_what_was_picked_before_a_trace_ended_may_be_read_behind() -> None:
-    graph = build_graph(EndsEarly().eval(), [Example(torch.randn(2, 4))])
+    with torch.device("meta"):  # there are no data that could decide
+        graph = build_graph(EndsEarly().eval(), [Example(torch.randn(2, 4))])
     assert graph.programs[0].program.failure is not None
+    assert [group.name for group in graph.groups] == ["up"]
+
+
+def test_where_data_decide_a_trace_goes_on_with_real_tensors() -> None:
+    graph = build_graph(EndsEarly().eval(), [Example(torch.randn(2, 4))])
+    assert all(part.program.failure is None and part.program.kind == "real" for part in graph.programs)
     assert [group.name for group in graph.groups] == ["up"]
 
 

@@ -18,7 +18,12 @@ import models_tensors
 import models_views
 import models_zoo
 import pytest
+import torch
 from drive import Case
+from torch import nn
+
+from torch_pruning.graph.graph import build_graph
+from torch_pruning.trace.tracer import Example
 
 pytestmark = [
     pytest.mark.models,
@@ -68,3 +73,12 @@ def test_one_call_prunes_it(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_trains_on_after_a_plan_over_all_groups(case: Case) -> None:
     drive.check_training_on(case)
+
+
+@pytest.mark.parametrize("model_class", [models_control.decides_on_its_output, models_control.decides_in_an_argument])
+def test_without_data_what_a_trace_made_last_is_an_output(model_class: type[nn.Module]) -> None:
+    with torch.device("meta"):
+        graph = build_graph(model_class().eval(), [Example(torch.empty(16, 6))])
+    assert graph.programs[0].program.failure is not None
+    frozen = {(row.tensor, row.dim): row.reason for row in graph.frozen()}
+    assert "the trace ended here" in frozen["c.weight", 0]

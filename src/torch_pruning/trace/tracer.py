@@ -60,17 +60,21 @@ def trace(model: nn.Module, example: Example, mode: str = "eval", memo: Memo | N
     """Record one run of the model in "eval" or "train" mode.
 
     Fake tensors first; where the model looks at data, real ones; where it calls autograd itself, real ones with grad.
+    Where there are no data (on the "meta" device), a run that ended behind the last parameter is enough.
     The model, its inputs and the random state come back as they were. The model's own exceptions pass through.
     Traces that share a `memo` work out what ops on fake tensors give only once.
     """
-    program, error = _attempt(model, example, mode, "fake", memo or Memo())
-    if error is None or (_is_of_fakes(error) and _complete(program, model)):
+    program, failure = _attempt(model, example, mode, "fake", memo or Memo())
+    if failure is None:
         return program
+    error = failure
     for kind in ("real", "real+grad"):
         real_program, real_error = _attempt(model, example, mode, kind)
         if real_error is None:
             return real_program
         error = real_error if kind == "real" else error
+    if _is_of_fakes(failure) and _complete(program, model):
+        return program
     raise error
 
 
@@ -101,7 +105,7 @@ def _reachable(error: BaseException, program: Program, recorder: Recorder) -> li
 
 
 def _complete(program: Program, model: nn.Module) -> bool:
-    """A partial run is enough when every parameter was read before it failed (detectors fail in post-processing)."""
+    """Whether every parameter was read before a run failed (detectors look at data in post-processing)."""
     used = {value.storage for call in program.calls for value in call.inputs()}
     return bool(program.calls) and all(
         value.storage in used for name, value in program.state.items() if isinstance(_named(model, name), nn.Parameter)

@@ -167,7 +167,14 @@ WRITES = [
         lambda m: _put(m.x.clone(), m.b, 0.0),
         x=(3, 4, 5),
         b=mask(3, 4),
-        conservative=known(BY_DATA, "frozen x.0", "frozen x.1", "nonzero x.2"),
+        conservative=known(SCALAR, "nonzero x.0", "nonzero x.1", "nonzero x.2"),
+    ),
+    case(
+        "index_put, mask of all",
+        lambda m: _put(m.x.clone(), m.x > 0.1, m.s),
+        x=(3, 4),
+        s=(1,),
+        conservative=known(BY_DATA, "nonzero x.0", "nonzero x.1"),
     ),
     case(
         "index_put, mask behind",
