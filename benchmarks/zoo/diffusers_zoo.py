@@ -364,7 +364,7 @@ AUTOENCODERS: dict[str, tuple[dict[str, Any], Callable[[], Any]]] = {
     "AutoencoderKL": (BLOCKS | DOWN_UP, lambda: _image(3, 16)),
     "AsymmetricAutoencoderKL": (
         DOWN_UP | {"down_block_out_channels": (16, 32), "up_block_out_channels": (16, 32), "norm_num_groups": 4},
-        lambda: _image(3, 16),
+        lambda: {"sample": _image(3, 16), "mask": torch.rand(1, 1, 16, 16).round()},
     ),
     "AutoencoderTiny": (
         {"encoder_block_out_channels": (16, 16), "decoder_block_out_channels": (16, 16)}

@@ -55,4 +55,11 @@ def _build(path: Path, scale: str) -> Built:
     model = kind(config, verbose=False).eval()
     # Two images: for one, torch's backward of batch norm gives wrong gradients on the CPU where they come in permuted,
     # as behind a concatenation of flattened maps or an attention over pixels.
-    return Built(model, (Example(torch.rand(2, 3, SIZE, SIZE)),), f"{SIZE} x {SIZE} pixels")
+    images = torch.rand(2, 3, SIZE, SIZE)
+    examples, note = [Example(images)], f"{SIZE} x {SIZE} pixels"
+    if isinstance(model, tasks.YOLOEModel):
+        # Of its 80 classes half are named by embeddings of texts, and half shown by masks on the finest map.
+        prompts = {"tpe": torch.randn(2, 40, 512), "vpe": torch.rand(2, 40, SIZE // 8, SIZE // 8).round()}
+        examples.append(Example({"x": images, **prompts}))
+        note += ", without prompts and with them"
+    return Built(model, tuple(examples), note)
