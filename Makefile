@@ -76,7 +76,7 @@ $(VENV)/.zoo: $(STAMP)
 zoo-sample: export OMP_NUM_THREADS := 1
 zoo-sample: export MKL_NUM_THREADS := 1
 zoo-sample: export HF_HUB_OFFLINE := 1
-zoo-sample: $(VENV)/.zoo  ## a sample of about 100 published models through the oracle, one worker for each core
+zoo-sample: $(VENV)/.zoo  ## a sample of some 120 published models through the oracle, one worker for each core
 	$(BIN)/python -m pytest -m zoo -n $(WORKERS) --dist worksteal tests/zoo $(PYTEST_ARGS)
 
 zoo-coverage: $(STAMP)  ## docs/coverage.md from the tables of make zoo-torchvision, zoo-timm, zoo-transformers, ...

@@ -39,14 +39,13 @@ def multi_head_attention(op: OpCall) -> Outcome:
     for name in ("key_padding_mask", "attn_mask"):
         mask = op.arguments.get(name)
         if mask is not None:
+            axes = mask.axes
             if name == "attn_mask" and mask.rank == 3:
-                samples, named = op.split(mask.axes[0], mask.axes[0].size // heads, "samples of an attention mask")
+                samples, named = op.split(axes[0], axes[0].size // heads, "samples of an attention mask")
                 op.unify(named, head)
-                op.freeze(samples, "attention mask")
-                for axis in mask.axes[1:]:
-                    op.freeze(axis, "attention mask")
-            else:
-                op.freeze_all(mask, "attention mask")
+                axes = (samples, *axes[1:])
+            for axis in axes:
+                op.freeze(axis, "attention mask")
     batched = query.rank == 3
     for operand in (query, key, value):
         for axis in operand.axes[:-1]:

@@ -95,13 +95,14 @@ def index(op: OpCall) -> Outcome:
 def index_put(op: OpCall) -> Outcome:
     """x[i, :, j] = values: the values broadcast against x[i, :, j]; dimensions that are not indexed pass."""
     x, values = op.operands("self", "values")
-    mask, *others = op.arguments["indices"]
-    if not others and mask is not None and mask.dtype == torch.bool and all(axis.size == 1 for axis in values.axes):
+    indices = op.arguments["indices"]
+    mask = indices[0] if len(indices) == 1 else None
+    if mask is not None and mask.dtype == torch.bool and all(axis.size == 1 for axis in values.axes):
         # One number wherever the mask says so: no position depends on another.
         for axis, masked in zip(x.axes, mask.axes, strict=False):
             op.unify(axis, masked)
         return op.outcome(x.axes, zero=All(x, values))
-    dims, adjacent = _touched(op, op.arguments["indices"])
+    dims, adjacent = _touched(op, indices)
     for dim in dims:
         op.freeze(x.axes[dim], _WRITTEN)
     op.mixes(x, *dims)

@@ -29,13 +29,14 @@ def other_ways(program: Program, model: nn.Module, trace: Callable[[], Program])
     Only the modules that hold such attention, and it itself, are told that they are compiled: others (experts, say) may
     choose ops then that have nothing to do with it.
     """
-    layers = [path for path, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)]
+    modules = dict(model.named_modules())
+    layers = [path for path, module in modules.items() if isinstance(module, nn.MultiheadAttention)]
     layers += [call.where.module for call in program.calls if call.op == _ATTENTION and call.kwargs.get("enable_gqa")]
     if not layers:
         return []
     holders = {holder for path in layers for holder in accumulate(path.split("."), "{}.{}".format)} | {""}
     try:
-        with _as_if_compiled({id(module) for path, module in model.named_modules() if path in holders}):
+        with _as_if_compiled({id(module) for path, module in modules.items() if path in holders}):
             found = trace()
     except Exception:
         return []
